@@ -1,0 +1,227 @@
+"""A shop's home: the one folder that holds everything a shop owns, and what was agreed about it.
+
+A home is made by `make features` or `make train` and deleted by `make reset`. Nothing outside it belongs to the shop.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from feature_repo.errors import FeatureRepoError
+from feature_repo.settings import Settings
+
+SCHEMA_VERSION = 1
+"""Version of the home's layout, its tables, event log and journal. Raise it together with a migration in `_migrate`."""
+
+
+@dataclass(frozen=True)
+class ShopClock:
+    """The shop's own time. A historical data set goes on from its last event as if that had just happened.
+
+    `offset` is wall time minus shop time; zero for a shop whose events are current.
+    """
+
+    offset: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) - self.offset
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Turns the shop's own user ids into stable pseudonyms with HMAC-SHA-256 (RFC 2104)."""
+
+    key: bytes
+
+    def user(self, shop_id: str) -> str:
+        """`u_` and 24 hex digits; the same for the same id and key, and not to be turned back without the key."""
+        return "u_" + hmac.new(self.key, shop_id.encode(), hashlib.sha256).hexdigest()[:24]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two keys are the same without giving either away."""
+        return hashlib.sha256(b"storyshelf-key:" + self.key).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class ShopHome:
+    """Paths of one shop's home. Build it with `create` or `open`, never by hand outside tests."""
+
+    root: Path
+
+    @property
+    def shop(self) -> str:
+        return self.root.name
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.root / "home.json"
+
+    @property
+    def tables(self) -> Path:
+        """Accepted, pseudonymised tables: products, events, users, ties, preferences, consents (Parquet)."""
+        return self.root / "tables"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows that broke the contract, one Parquet file per table, with a `reason` column."""
+        return self.root / "quarantine"
+
+    @property
+    def contacts_db(self) -> Path:
+        """Addresses (SQLite, mode 600). Only channels read it."""
+        return self.root / "contacts.db"
+
+    @property
+    def events_db(self) -> Path:
+        """Events posted to the service, durable on acknowledgement (SQLite)."""
+        return self.root / "events.db"
+
+    @property
+    def outbox_db(self) -> Path:
+        """Campaign deliveries and suppressions (SQLite)."""
+        return self.root / "outbox.db"
+
+    @property
+    def features(self) -> Path:
+        """Feature tables that Feast's offline store reads, one Parquet file per view."""
+        return self.root / "features"
+
+    @property
+    def registry_db(self) -> Path:
+        return self.root / "registry.db"
+
+    @property
+    def online_db(self) -> Path:
+        return self.root / "online.db"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def bentos(self) -> Path:
+        """BENTOML_HOME of this shop."""
+        return self.root / "bentos"
+
+    @property
+    def monitoring(self) -> Path:
+        return self.root / "monitoring"
+
+    @property
+    def key_file(self) -> Path:
+        return self.root / "key"
+
+    @classmethod
+    def create(cls, settings: Settings, shop: str) -> "ShopHome":
+        """The shop's home, made if it is not there yet (then with a new key unless one is set)."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", shop):
+            raise FeatureRepoError(f"'{shop}' is no shop name: use letters, digits, '-' and '_', at most 64.")
+        home = cls(settings.home / shop)
+        if home.manifest_file.exists():
+            return cls.open(settings, shop)
+        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        pseudonyms = home._new_key(settings)
+        home.write_manifest({"schema_version": SCHEMA_VERSION, "shop": shop, "key_fingerprint": pseudonyms.fingerprint})
+        return home
+
+    @classmethod
+    def open(cls, settings: Settings, shop: str = "") -> "ShopHome":
+        """An existing home. Without a name: the one in settings, else the shop trained last.
+
+        Raises:
+            FeatureRepoError: no such home, or its schema is newer than this program.
+        """
+        shop = shop or settings.shop or last_shop(settings)
+        home = cls(settings.home / shop)
+        if not home.manifest_file.exists():
+            raise FeatureRepoError(f"No home for shop '{shop}' in {settings.home}: run `make train SHOP={shop} DATA=<folder>` first.")
+        version = int(home.manifest()["schema_version"])
+        if version > SCHEMA_VERSION:
+            raise FeatureRepoError(
+                f"Home {home.root} has schema {version}, this program knows {SCHEMA_VERSION}: update Storyshelf, or `make reset SHOP={shop}`."
+            )
+        if version < SCHEMA_VERSION:
+            home._migrate(version)
+        return home
+
+    def manifest(self) -> dict[str, Any]:
+        return dict(json.loads(self.manifest_file.read_text()))
+
+    def write_manifest(self, changes: dict[str, Any]) -> None:
+        """Merge `changes` into the manifest, atomically."""
+        old = self.manifest() if self.manifest_file.exists() else {}
+        part = self.manifest_file.with_suffix(".part")
+        part.write_text(json.dumps(old | changes, indent=1, sort_keys=True))
+        part.replace(self.manifest_file)
+
+    def clock(self) -> ShopClock:
+        return ShopClock(timedelta(seconds=float(self.manifest().get("clock_offset_s", 0.0))))
+
+    def pseudonyms(self, settings: Settings) -> Pseudonyms:
+        """The shop's pseudonymiser.
+
+        Raises:
+            FeatureRepoError: the key is gone, or is not the one the shop's data were pseudonymised with.
+        """
+        if settings.key:
+            key = _parse_key(settings.key)
+        elif self.key_file.exists():
+            key = _parse_key(self.key_file.read_text().strip())
+        else:
+            raise FeatureRepoError(
+                f"The key of shop '{self.shop}' is gone ({self.key_file}): restore the file or set STORYSHELF_KEY. "
+                f"Without it no user can be recognised; `make reset SHOP={self.shop}` starts over with a new one."
+            )
+        found = Pseudonyms(key)
+        if found.fingerprint != self.manifest()["key_fingerprint"]:
+            raise FeatureRepoError(
+                f"The key for shop '{self.shop}' is not the one its data were pseudonymised with: restore {self.key_file} or STORYSHELF_KEY."
+            )
+        return found
+
+    def remember_as_last(self) -> None:
+        (self.root.parent / "last").write_text(self.shop)
+
+    def _new_key(self, settings: Settings) -> Pseudonyms:
+        if settings.key:
+            return Pseudonyms(_parse_key(settings.key))
+        key = secrets.token_bytes(32)
+        descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key.hex())
+        return Pseudonyms(key)
+
+    def _migrate(self, version: int) -> None:
+        raise FeatureRepoError(
+            f"Home {self.root} has schema {version}, which no released Storyshelf wrote: `make reset SHOP={self.shop}` and train again."
+        )
+
+
+def last_shop(settings: Settings) -> str:
+    """Name of the shop trained last."""
+    file = settings.home / "last"
+    if not file.exists():
+        raise FeatureRepoError("No shop was trained yet: run `make train` (the demo shop) or `make train SHOP=<name> DATA=<folder>`.")
+    return file.read_text().strip()
+
+
+def _parse_key(text: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise FeatureRepoError("The pseudonymisation key must be 64 hex digits (make one with `openssl rand -hex 32`).")
+    return bytes.fromhex(text)
