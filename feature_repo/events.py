@@ -35,12 +35,13 @@ ASPECTS = ("comfort", "design", "performance", "value", "quality")
 COPY_CHANNELS = ("title", "push", "email", "article")
 LANGUAGES = ("en", "zh")
 
-Dtype = Literal["id", "text", "number", "integer", "time", "flag", "json"]
+Dtype = Literal["id", "text", "number", "integer", "time", "flag", "json", "facts"]
 
 PANDAS_DTYPES: Mapping[Dtype, str] = {
     "id": "object",  # str, None where empty
     "text": "object",  # str, None where empty
     "json": "object",  # str that holds a JSON object, None where empty
+    "facts": "object",  # the same; its values are text, number, true/false or {"value", "unit"}
     "number": "float64",  # NaN where empty
     "integer": "Int64",  # NA where empty
     "time": "datetime64[us, UTC]",  # NaT where empty
@@ -54,7 +55,7 @@ class Column:
     """One column of a table.
 
     `required`: the shop's file must have the column. `nullable`: its cells may be empty. `values`: the only ones allowed.
-    `user`: holds a user's id, which is stored as a pseudonym only. `minimum` and `maximum` are allowed values themselves.
+    `user`: holds a user's id, which is stored as a pseudonym only. `minimum` and `maximum` are allowed values themselves, `above` is not.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Column:
     values: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    above: float | None = None
     user: bool = False
 
     @property
@@ -123,11 +125,11 @@ PRODUCTS = Table(
         Column("stock", "number", "Units on hand; empty = not known, 0 = sold out.", "12", minimum=0),
         Column(
             "attributes",
-            "json",
+            "facts",
             'Facts as a JSON object: name -> text, number, true/false, or {"value", "unit"}.',
             '{"material": "oak", "weight": {"value": 1.4, "unit": "kg"}}',
         ),
-        Column("attributes_zh", "json", "The same facts with Chinese names and values.", '{"材质": "橡木", "重量": {"value": 1.4, "unit": "kg"}}'),
+        Column("attributes_zh", "facts", "The same facts with Chinese names and values.", '{"材质": "橡木", "重量": {"value": 1.4, "unit": "kg"}}'),
         Column("image_url", "text", "Address of a picture.", "https://corner.example/img/00017.jpg"),
         Column("valid_from", "time", "Since when this row holds; empty = undated.", "2024-03-01T00:00:00+01:00"),
     ),
@@ -147,7 +149,7 @@ EVENTS = Table(
         Column("event_time", "time", "When it happened.", "2024-04-12T18:31:07", required=True, nullable=False),
         Column("arrived_at", "time", "When the shop's systems knew of it; without it, `event_time`.", "2024-04-12T18:31:09", nullable=False),
         Column("sequence", "integer", "Breaks ties of `event_time`: smaller is earlier; without it, the order of rows.", "412", nullable=False),
-        Column("quantity", "number", "Units bought, put in the cart or sent back (a return is its own event type).", "2", minimum=0),
+        Column("quantity", "number", "Units bought, put in the cart or sent back (a return is its own event type).", "2", above=0),
         Column("price", "number", "Price of one unit that was paid or shown, in the shop's currency.", "49.90", minimum=0),
         Column("rating", "number", "Stars of a review.", "4", minimum=1, maximum=5),
         Column("request_id", "id", "Request whose answer was shown or acted on.", "r-7f3a"),
