@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from feature_repo.declarations import RETRIEVERS, SIGNALS
+from feature_repo.online import History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder
 
@@ -27,55 +28,9 @@ Index = NDArray[np.int32]
 DAY = 86400.0
 
 
-@dataclass(frozen=True)
-class History:
-    """What a user did and cares for, as of a moment: one entry per product acted on, one per interest key.
-
-    `last_purchase` and `last_view` are unix seconds, NaN for never. Keys are "category:Laptops" or "brand:Acme".
-    """
-
-    product_ids: Sequence[str]
-    purchases: Floats  # float32[h]
-    last_purchase: Doubles  # float64[h]
-    last_view: Doubles  # float64[h]
-    interest_keys: Sequence[str] = ()
-    interest_signals: Floats | None = None  # float32[K, 8], in the order of SIGNALS
-
-    @classmethod
-    def empty(cls) -> "History":
-        nothing = np.zeros(0)
-        return cls((), nothing.astype(np.float32), nothing, nothing)
-
-    @classmethod
-    def of(
-        cls,
-        product_ids: Sequence[str] | None,
-        purchases: Sequence[float] | None,
-        last_purchase: Sequence[float] | None,
-        last_view: Sequence[float] | None,
-        interest_keys: Sequence[str] | None = None,
-        interest_signals: Sequence[float] | None = None,
-    ) -> "History":
-        """From the arrays of a `user_history` and a `user_interest` row; None or nothing is an empty history."""
-        keys = [] if interest_keys is None else list(interest_keys)
-        signals = np.asarray([] if interest_signals is None else interest_signals, np.float32).reshape(len(keys), len(SIGNALS))
-        if product_ids is None or len(product_ids) == 0:
-            return replace(cls.empty(), interest_keys=keys, interest_signals=signals)
-        return cls(
-            list(product_ids),
-            np.asarray(purchases, np.float32),
-            _times(last_purchase),
-            _times(last_view),
-            keys,
-            signals,
-        )
-
-
-def _times(values: Sequence[float] | None) -> Doubles:
-    """Unix seconds; missing and 0 become NaN."""
-    found = np.array([np.nan if value is None else value for value in ([] if values is None else values)], np.float64)
-    found[found <= 0] = np.nan
-    return found
+NO_HISTORY = History((), np.zeros(0, np.float32), np.zeros(0), np.zeros(0))
+NO_INTERESTS = Interests((), np.zeros((0, len(SIGNALS)), np.float32), np.zeros(0))
+"""A user nobody knows yet."""
 
 
 @dataclass(frozen=True)
@@ -247,38 +202,35 @@ class RetrieverSet:
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return np.asarray(sums / np.where(lengths > 0, lengths, 1), np.float32)
 
-    def query(self, history: History, as_of: datetime) -> Query:
+    def query(self, history: History, as_of: datetime, interests: Interests = NO_INTERESTS) -> Query:
         """The history in this set's numbering, ages as of `as_of`."""
         now = as_of.timestamp()
-        positions = np.array([self._positions.get(str(product), -1) for product in history.product_ids], np.int32)
+        positions = np.array([self._positions.get(str(product), -1) for product in history.products], np.int32)
         known = positions >= 0
         return Query(
             positions[known],
             np.asarray(history.purchases, np.float32)[known],
-            _days(now, history.last_purchase)[known],
-            _days(now, history.last_view)[known],
-            self._taste(history),
+            _days(now, history.last_purchase_at)[known],
+            _days(now, history.last_view_at)[known],
+            self._taste(interests),
         )
 
-    def _taste(self, history: History) -> Floats:
+    def _taste(self, interests: Interests) -> Floats:
         found = np.zeros(len(self._keys), np.float32)
-        if history.interest_signals is None or not len(history.interest_keys):
-            return found
         stated = self.taste_weights.copy()
         stated[: SIGNALS.index("follow")] = 0.0  # behaviour already speaks through the history
-        weights = history.interest_signals @ stated
-        for key, weight in zip(history.interest_keys, weights, strict=True):
+        for key, weight in zip(interests.keys, interests.signals @ stated, strict=True):
             if key in self._keys:
                 found[self._keys[key]] += weight
         return found
 
-    def retrieve(self, history: History, as_of: datetime, k: int) -> Candidates:
+    def retrieve(self, history: History, as_of: datetime, k: int, interests: Interests = NO_INTERESTS) -> Candidates:
         """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most k.
 
         A new user gets popular products. In a shop without repeat buying, products already bought are not proposed. An empty catalogue, or
         one in which nothing was ever bought or viewed and the user is new, gives the first k products in the order of ids, without scores.
         """
-        query = self.query(history, as_of)
+        query = self.query(history, as_of, interests)
         barred = np.empty(0, np.int32) if self.repeat_buying else query.items[query.purchases > 0]
         depth = min(k, len(self.product_ids))
         found = [_top(retriever.scores(query), depth, barred) for retriever in self.retrievers.values()]
@@ -288,9 +240,9 @@ class RetrieverSet:
             return Candidates(index, nothing, nothing.copy())
         return _merge(found, depth)
 
-    def scores(self, name: str, history: History, as_of: datetime) -> Floats:
+    def scores(self, name: str, history: History, as_of: datetime, interests: Interests = NO_INTERESTS) -> Floats:
         """One retriever's score of every product, -inf where it does not propose or may not: float32[n_products]."""
-        query = self.query(history, as_of)
+        query = self.query(history, as_of, interests)
         found = self.retrievers[name].scores(query).copy()
         found[found <= 0] = -np.inf
         if not self.repeat_buying:
@@ -368,7 +320,7 @@ class RetrieverSet:
 
     def _predict_row(self, row: Mapping[Any, Any]) -> str:
         products, times = json.loads(row["product_ids"]), json.loads(row["last_purchase"])
-        history = History.of(products, [1.0] * len(products), times, [0.0] * len(products))
+        history = History(tuple(products), np.ones(len(products), np.float32), np.array(times, np.float64), np.zeros(len(products)))
         found = self.retrieve(history, datetime.fromisoformat(row["as_of"]), 10)
         return json.dumps([str(self.product_ids[position]) for position in found.index])
 
@@ -385,8 +337,8 @@ def unit(vectors: Floats) -> Floats:
 
 
 def _days(now: float, times: Doubles) -> Doubles:
-    """Days from `times` to `now`, inf for never."""
-    return np.asarray(np.where(np.isnan(times), np.inf, np.maximum(now - times, 0.0) / DAY), np.float64)
+    """Days from `times` (unix seconds, 0 for never) to `now`, inf for never."""
+    return np.asarray(np.where(times <= 0, np.inf, np.maximum(now - times, 0.0) / DAY), np.float64)
 
 
 def _top(scores: Floats, k: int, barred: Index) -> tuple[Index, Floats]:

@@ -1,0 +1,69 @@
+"""The ranker: one row of `ranker_v1` features per candidate in, one score each out. What serving imports; `train.py` fits it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xgboost as xgb
+from numpy.typing import NDArray
+
+from training.errors import TrainingError
+from training.registry import ModelFolder, ModelMeta
+
+Floats = NDArray[np.float32]
+
+BOOSTER_FILE = "ranker.ubj"
+FEATURES_FILE = "features.json"
+
+
+class Ranker:
+    """LambdaMART (Burges 2010) as XGBoost's `rank:ndcg`. Scores of one request compare with each other and with nothing else.
+
+    `feature_names` is the order of the columns of every matrix that goes in: `feature_repo.vectors.RANKER_FEATURES` at training. `requires` names
+    the retriever (content hash), embedding and FeatureService versions that made the training features. NaN is a missing value.
+    """
+
+    def __init__(self, booster: xgb.Booster, feature_names: tuple[str, ...], meta: ModelMeta, version: str = "") -> None:
+        self.booster, self.feature_names, self.meta, self.version = booster, feature_names, meta, version
+        self.requires: Mapping[str, str] = meta.requires
+
+    def score(self, matrix: Floats) -> Floats:
+        """float32[n, F] -> float32[n]; no rows give no scores."""
+        if not len(matrix):
+            return np.zeros(0, np.float32)
+        return np.asarray(self.booster.inplace_predict(matrix, validate_features=False, predict_type="margin"), np.float32)
+
+    def contributions(self, matrix: Floats) -> Floats:
+        """What each feature added to each score (SHAP values, Lundberg et al. 2018), float32[n, F]; exact, meant for the few rows returned."""
+        if not len(matrix):
+            return np.zeros((0, len(self.feature_names)), np.float32)
+        found = self.booster.predict(xgb.DMatrix(matrix, nthread=1), pred_contribs=True, validate_features=False)
+        return np.asarray(found[:, :-1], np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write the booster (UBJSON) and the order of features; the caller seals the folder with `ModelFolder.write`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.booster.save_model(folder / BOOSTER_FILE)
+        (folder / FEATURES_FILE).write_text(json.dumps(self.feature_names, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path, feature_fingerprint: str = "", threads: int = 1) -> "Ranker":
+        """Check the folder and load it.
+
+        Raises:
+            TrainingError: changed files, or trained on another definition of its features than `feature_fingerprint` (empty: not compared).
+        """
+        sealed = ModelFolder.read(folder, kind="ranker")
+        if feature_fingerprint and feature_fingerprint != sealed.meta.feature_fingerprint:
+            raise TrainingError(
+                f"The ranker was trained on {sealed.meta.feature_service} {sealed.meta.feature_fingerprint}, the shop's features are "
+                f"{feature_fingerprint}: run `make train` again."
+            )
+        booster = xgb.Booster(params={"nthread": threads}, model_file=folder / BOOSTER_FILE)
+        return cls(booster, tuple(json.loads((folder / FEATURES_FILE).read_text())), sealed.meta, sealed.version)
+
+    def predict_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """For MLflow: one row per candidate with the columns `feature_names`; a column `score`."""
+        return pd.DataFrame({"score": self.score(frame[list(self.feature_names)].to_numpy(np.float32))})
