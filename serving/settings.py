@@ -1,17 +1,39 @@
 """Settings of the service and of campaigns."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from feature_repo.journal import JournalLimits
 from feature_repo.settings import Settings
 
 
 class ServingSettings(Settings):
     """Where the service listens and how campaigns are delivered."""
 
+    # The service
+    host: str = Field("127.0.0.1", description="Address that the service listens on; anything but loopback opens it to others.")
+    port: int = Field(3000, ge=1, le=65535, description="Port of the service.")
+    api_key: SecretStr = Field(SecretStr(""), description="Key that profile, content, feed and events ask for (X-API-Key); empty means none.")
+    bundle: Path = Field(Path(), description="Folder of the models to serve; `make serve` sets it inside a bento.")
+    candidates: int = Field(200, ge=10, le=2000, description="Products that the retrievers hand to the ranker for one request.")
+    category_share: float = Field(0.5, gt=0, le=1, description="Largest share of a shelf that one category may take, while others have candidates.")
+    max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body; more is answered with 413.")
+    max_in_flight: int = Field(64, ge=1, description="Requests answered at the same time; more are answered with 429.")
+    event_future_s: float = Field(60.0, ge=0, description="How far an event's time may lie ahead of the shop's clock.")
+    reload_s: float = Field(1.0, gt=0, description="Seconds between looks at the shop's home for new features and a moved clock.")
+
+    # The journal
+    journal_flush_s: float = Field(0.2, gt=0, le=60, description="Seconds between writes of the journal: what a killed process may lose.")
+    journal_segment_mb: int = Field(64, ge=1, description="Size at which a journal segment is closed and the next begun.")
+    journal_segment_age_s: float = Field(3600.0, gt=0, description="Age at which a journal segment is closed and the next begun.")
+    journal_retention_days: float = Field(90.0, gt=0, description="Days that a journal segment is kept after its last line.")
+    journal_sample_share: float = Field(0.02, ge=0, le=1, description="Share of the candidates not shown whose full values are kept.")
+
     # Campaigns and channels
-    public_url: str = Field("http://127.0.0.1:3000", description="Address of the service as shoppers reach it: base of links and unsubscribe links in mail.")
+    public_url: str = Field("http://127.0.0.1:3000", description="Address of the service as shoppers reach it: base of the links in mail.")
     mail_from: str = Field("Storyshelf <shelf@shop.example>", description="Sender of campaign mail.")
     smtp_host: str = Field("127.0.0.1", description="SMTP server that campaigns deliver to; the default is the local sink.")
     smtp_port: int = Field(3025, ge=1, le=65535, description="Port of the SMTP server.")
@@ -23,3 +45,11 @@ class ServingSettings(Settings):
     sink_port: int = Field(3025, ge=1, le=65535, description="Port of the local mail sink (python -m serving.channels.sink).")
     mail_attempts: int = Field(5, ge=1, le=20, description="How often one message is tried when the mail server answers with a temporary failure.")
     mail_backoff_s: float = Field(60.0, ge=0, description="Seconds before a message is tried again; doubled with every attempt.")
+
+    def journal_limits(self) -> JournalLimits:
+        return JournalLimits(
+            flush_s=self.journal_flush_s,
+            segment_bytes=self.journal_segment_mb * 2**20,
+            segment_age_s=self.journal_segment_age_s,
+            retention=timedelta(days=self.journal_retention_days),
+        )
