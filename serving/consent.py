@@ -1,0 +1,129 @@
+"""Who may be written to, and on which channel. Without a recorded yes the answer is no.
+
+Three records speak: the shop's consents table (`home.tables`), unsubscribe events (the shop's and those posted to the service), and suppressions
+(`home.outbox_db`, made by unsubscribe links), which stay when the tables are built again. The latest word counts; at the same moment a no wins.
+"""
+
+import sqlite3
+import threading
+from contextlib import closing
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from feature_repo.home import ShopHome
+from serving.outbox import Outbox
+
+_EVERY_CHANNEL = ""
+"""Key of an unsubscribe that names no channel."""
+
+
+class Standing(StrEnum):
+    """Whether a user may be written to, and if not, why."""
+
+    GRANTED = "granted"
+    NO_CONSENT = "no consent"
+    WITHDRAWN = "consent withdrawn"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class Consent:
+    """Consent of one shop's users; each question is answered from what is committed and stored at that moment.
+
+    Open it once and ask often: tables are read again only when their files change. Safe to use from several threads.
+
+    Raises:
+        ServingError: the outbox can't be read (see `Outbox`).
+    """
+
+    def __init__(self, home: ShopHome, outbox: Outbox | None = None) -> None:
+        self._home = home
+        self._outbox = outbox or Outbox(home.outbox_db)
+        self._granted: dict[tuple[str, str], tuple[bool, datetime]] = {}
+        self._stopped: dict[tuple[str, str], datetime] = {}
+        self._read: dict[Path, tuple[int, int, int]] = {}
+        self._posted_rowid = 0
+        self._lock = threading.Lock()
+
+    def allowed(self, user_id: str, channel: str) -> bool:
+        return self.standing(user_id, channel) is Standing.GRANTED
+
+    def standing(self, user_id: str, channel: str) -> Standing:
+        """What the records say about the user and channel now."""
+        with self._lock:
+            self._refresh()
+        granted, since = self._granted.get((user_id, channel), (None, None))
+        if granted is None or since is None:
+            return Standing.NO_CONSENT
+        if not granted:
+            return Standing.WITHDRAWN
+        stops = (
+            self._outbox.suppressed_at(user_id, channel),
+            self._stopped.get((user_id, channel)),
+            self._stopped.get((user_id, _EVERY_CHANNEL)),
+        )
+        return Standing.UNSUBSCRIBED if any(stop is not None and stop >= since for stop in stops) else Standing.GRANTED
+
+    def suppress(self, user_id: str, channel: str, source: str, at: datetime | None = None) -> None:
+        """The user wants nothing more on the channel, as of `at` (the shop's time, default now); committed on return. `source` says who told us."""
+        self._outbox.suppress(user_id, channel, source, at or self._home.clock().now())
+
+    def close(self) -> None:
+        self._outbox.close()
+
+    def _refresh(self) -> None:
+        consents, events = self._home.tables / "consents.parquet", self._home.tables / "events.parquet"
+        if self._changed(consents):
+            self._granted = _latest_consents(consents)
+        if self._changed(events):
+            self._stopped = _unsubscribes(events)
+            self._posted_rowid = 0
+        self._read_posted()
+
+    def _changed(self, file: Path) -> bool:
+        state = (stat.st_mtime_ns, stat.st_size, stat.st_ino) if file.exists() and (stat := file.stat()) else (0, 0, 0)
+        if self._read.get(file) == state:
+            return False
+        self._read[file] = state
+        return True
+
+    def _read_posted(self) -> None:
+        """Unsubscribe events that the service accepted since the last look."""
+        if not self._home.events_db.exists():
+            return
+        with closing(sqlite3.connect(f"{self._home.events_db.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)) as db:
+            last = int(db.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()[0])
+            if last == self._posted_rowid:
+                return
+            new = "SELECT user_id, channel, event_time FROM events WHERE rowid > ? AND rowid <= ?"
+            rows = db.execute(f"{new} AND event_type = 'unsubscribe' AND user_id IS NOT NULL", (self._posted_rowid, last)).fetchall()
+        for user_id, channel, at in rows:
+            key, when = (str(user_id), str(channel or _EVERY_CHANNEL)), datetime.fromisoformat(str(at)).astimezone(UTC)
+            self._stopped[key] = max(when, self._stopped.get(key, when))
+        self._posted_rowid = last
+
+
+def _latest_consents(file: Path) -> dict[tuple[str, str], tuple[bool, datetime]]:
+    """(granted, at) of the latest row per user and channel; a row without a time is older than any other."""
+    if not file.exists():
+        return {}
+    rows = pq.read_table(file, columns=["user_id", "channel", "granted", "at"]).to_pandas()
+    rows["at"] = pd.to_datetime(rows["at"], utc=True).fillna(pd.Timestamp(0, tz="UTC"))
+    rows["granted"] = rows["granted"].fillna(False).astype(bool)
+    rows = rows.sort_values(["at", "granted"], ascending=[True, False]).drop_duplicates(["user_id", "channel"], keep="last")
+    keys = zip(rows["user_id"], rows["channel"], strict=True)
+    return dict(zip(keys, zip(rows["granted"], rows["at"].dt.to_pydatetime(), strict=True), strict=True))
+
+
+def _unsubscribes(file: Path) -> dict[tuple[str, str], datetime]:
+    """Time of the last unsubscribe event per user and channel."""
+    if not file.exists():
+        return {}
+    filters = [("event_type", "==", "unsubscribe")]
+    rows = pq.read_table(file, columns=["user_id", "channel", "event_time"], filters=filters).to_pandas().dropna(subset=["user_id"])
+    rows["channel"] = rows["channel"].fillna(_EVERY_CHANNEL)
+    last = rows.groupby(["user_id", "channel"])["event_time"].max()
+    return {(str(user), str(channel)): at.to_pydatetime() for (user, channel), at in last.items()}
