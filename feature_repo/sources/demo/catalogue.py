@@ -78,8 +78,7 @@ class Offers:
 
     def price_at(self, product: Ints, at: Ints) -> Floats:
         """Price of each product at each moment; before its first offer, the first."""
-        key = self.product * (1 << 52) + self.at
-        found = np.searchsorted(key, product * (1 << 52) + at, side="right") - 1
+        found = np.searchsorted(keyed(self.product, self.at), keyed(product, at), side="right") - 1
         first = np.searchsorted(self.product, product)
         return self.price[np.maximum(found, first)]
 
@@ -140,6 +139,11 @@ class Catalogue:
                 "valid_from": pd.to_datetime(self.offers.at, unit="us", utc=True).as_unit("us"),
             }
         )
+
+
+def keyed(index: Ints, at: Ints) -> Ints:
+    """One sortable number per index and moment, exact to the second (whole microseconds would overflow 64 bits)."""
+    return index * (1 << 33) + at // 1_000_000
 
 
 def make_catalogue(world: World) -> Catalogue:

@@ -14,7 +14,7 @@ from feature_repo.errors import FeatureRepoError
 
 STYLES = 4
 """Dimensions of style, in which a shopper's taste meets a product's."""
-END = datetime(2026, 6, 30, tzinfo=UTC)
+END = datetime(2025, 6, 30, tzinfo=UTC)
 """The instant at which the default history ends. A fixed one, so that the same seed gives the same tables on any day."""
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,7 +109,7 @@ def _from(entries: dict[str, Any]) -> World:
     end = entries.pop("end", END)
     end = datetime.fromisoformat(end) if isinstance(end, str) else end
     if not isinstance(end, datetime):
-        raise ValueError("`end` must be an instant such as 2026-06-30T00:00:00Z")
+        raise ValueError("`end` must be an instant such as 2025-06-30T00:00:00Z")
     return World(**_checked(World, entries), end=end if end.tzinfo else end.replace(tzinfo=UTC), drift=chosen)
 
 
