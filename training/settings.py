@@ -18,6 +18,7 @@ class TrainingSettings(Settings):
     label_days: int = Field(90, ge=1, description="Days before the test period from which the ranker's label groups are drawn.")
     label_groups: int = Field(3000, ge=10, description="Label groups (a user and a moment) that the ranker learns from; more are sampled down.")
     evaluation_users: int = Field(2000, ge=10, description="Users that a period is evaluated on; more are sampled down, the same for every model.")
+    label_horizon_days: int = Field(1, ge=1, description="Days after a label's moment whose purchases count as relevant; 1 is the day itself.")
     candidates: int = Field(200, ge=10, description="Products that the retrievers hand to the ranker for one user.")
     negatives: int = Field(60, ge=5, description="Candidates without a label that stay in a label group of training, half of them the top ones.")
     trees: int = Field(300, ge=10, description="Most trees of the ranker; fewer when a later slice of labels stops improving.")

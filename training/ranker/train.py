@@ -32,7 +32,8 @@ def fit(
 ) -> tuple[Ranker, dict[str, float]]:
     """A ranker and its training metrics.
 
-    `matrix` float32[n, F] with columns `order`; `group` int64[n] rises with time and keeps each group's rows together; `relevance` float32[n] is 0 or more.
+    `matrix` float32[n, F] with columns `order`; `group` int64[n] rises with time and keeps each group's rows together;
+    `relevance` float32[n] is 0 or more.
 
     Raises:
         TrainingError: fewer than two groups with something to learn.
@@ -66,3 +67,11 @@ def importance(ranker: Ranker, most: int = 25) -> dict[str, float]:
     named = {ranker.feature_names[int(key.removeprefix("f"))]: float(np.sum(gain)) for key, gain in gains.items()}
     total = sum(named.values()) or 1.0
     return {name: gain / total for name, gain in sorted(named.items(), key=lambda item: -item[1])[:most]}
+
+
+def refit(
+    matrix: Floats, relevance: Floats, group: NDArray[np.int64], order: tuple[str, ...], meta: ModelMeta, settings: TrainingSettings, trees: int
+) -> Ranker:
+    """A ranker with a known number of trees on all rows."""
+    parameters = {**PARAMS, "seed": settings.seed, "nthread": settings.threads}
+    return Ranker(xgb.train(parameters, _matrix(matrix, relevance, group), trees), order, meta)

@@ -6,7 +6,7 @@ merges what they propose. The names and their order are `feature_repo.declaratio
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol

@@ -1,0 +1,91 @@
+"""Which model may become challenger, and when one becomes champion.
+
+The first model that passes its gates is promoted to champion by itself; a later one becomes challenger and is promoted by a person in the MLflow UI.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from feature_repo.home import ShopHome
+from training.registry import CHALLENGER, CHAMPION, ModelVersion, champion, demote, promote
+from training.settings import TrainingSettings
+
+MAIN_METRIC = {"ranker": "ndcg_10", "retriever": "recall_candidates", "writer": ""}
+"""What a later model is compared by with the champion, on the same test period; the writer has only gates of its own."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition: a name, whether it held, and the numbers behind it."""
+
+    name: str
+    passed: bool
+    reason: str
+
+
+def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings, reigning: Mapping[str, float] | None) -> list[Gate]:
+    """All gates of a model of this kind. `reigning` are the champion's metrics, None if there is no champion.
+
+    A metric that a gate needs and the model does not have fails it.
+    """
+    found: list[Gate] = []
+    if kind == "ranker":
+        # The upper end of the difference's 95 % interval (one-sided): on a handful of users a difference says nothing.
+        found.append(_compare("not below popularity", metrics, "above_popular_upper", operator.ge, -settings.gate_below_popular))
+    if kind == "retriever":
+        found.append(_compare("proposes something", metrics, "candidates_mean", operator.gt, 0.0))
+    if kind == "writer":
+        found.append(_compare("no unsupported claims", metrics, "unsupported_claims", operator.le, 0.0))
+    main = MAIN_METRIC[kind]
+    if main and reigning is not None and main in reigning:
+        found.append(_compare("not below the champion", metrics, main, operator.ge, reigning[main] - settings.gate_below_champion))
+    return found
+
+
+def _compare(name: str, metrics: Mapping[str, float], metric: str, holds: Callable[[float, float], bool], limit: float) -> Gate:
+    if metric not in metrics:
+        return Gate(name, False, f"{metric} was not measured")
+    signs: Mapping[Callable[[float, float], bool], str] = {operator.ge: ">=", operator.gt: ">", operator.le: "<="}
+    return Gate(name, holds(metrics[metric], limit), f"{metric} {metrics[metric]:.4f}, must be {signs[holds]} {limit:.4f}")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a new version: the alias it got ("" for none) and the gates behind it."""
+
+    version: ModelVersion
+    alias: str
+    gates: tuple[Gate, ...]
+
+
+def decide(home: ShopHome, kind: str, version: ModelVersion, settings: TrainingSettings) -> Decision:
+    """Put a new version through its gates and give it the alias it earned."""
+    reigning = champion(home, kind)
+    gates = tuple(gates_of(kind, version.metrics, settings, reigning.metrics if reigning else None))
+    return Decision(version, alias_for([gate.passed for gate in gates], reigning is not None), gates)
+
+
+def alias_for(passed: list[bool], has_champion: bool) -> str:
+    """Champion for the first that passes, challenger for a later one, nothing for one that does not pass."""
+    if not all(passed):
+        return ""
+    return CHALLENGER if has_champion else CHAMPION
+
+
+def enact(home: ShopHome, decisions: list[Decision]) -> list[Decision]:
+    """Give out the aliases of a run's models together, so that a release fits together.
+
+    A ranker whose retriever did not pass gets nothing; the retriever of a ranker that did not pass gets nothing either.
+    """
+    pair = {decision.version.name: decision for decision in decisions if decision.version.name.endswith(("ranker", "retriever"))}
+    together = all(decision.alias for decision in pair.values())
+    final = []
+    for decision in decisions:
+        alias = decision.alias if decision.version.name not in pair or together else ""
+        if alias:
+            promote(home, decision.version, alias)
+        if alias == CHAMPION:
+            demote(home, decision.version.name, CHALLENGER)
+        final.append(Decision(decision.version, alias, decision.gates))
+    return final
