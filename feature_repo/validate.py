@@ -7,6 +7,7 @@ aside only row number and reason are kept.
 """
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -30,8 +31,8 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 REPEATED = "repeats an earlier row"
 CONFLICT = "contradicts an earlier row with the same key"
-UNKNOWN_PRODUCT = "product_id: unknown product"
-SET_ASIDE_PRODUCT = "product_id: product was set aside"
+UNKNOWN_PRODUCT = "unknown product"
+SET_ASIDE_PRODUCT = "product was set aside"
 DOUBTFUL_CONSENT = "withheld: another row about this user's consent was set aside"
 
 
@@ -238,7 +239,9 @@ def _plain(column: pd.Series) -> pd.Series:
 
 def _check_schema(rows: _Rows) -> None:
     try:
-        schema(rows.table.name).validate(rows.typed, lazy=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Pandera concatenates empty frames on its way to the failure cases
+            schema(rows.table.name).validate(rows.typed, lazy=True)
     except pandera.errors.SchemaErrors as error:
         cases = error.failure_cases
         if cases["index"].isna().any():
@@ -299,15 +302,16 @@ def _check_events(rows: _Rows, products: _Rows, config: ShopConfig) -> None:
         rows.set_aside(written.notna() & written.ne("") & written.ne(config.currency), "currency: not the shop's currency")
     rows.set_aside(events["product_id"].isna() & ~unsubscribe, "product_id: empty")
     rows.set_aside(events["user_id"].isna() & unsubscribe, "user_id: empty in an unsubscribe")
-    _check_product_ids(rows, events["product_id"].where(~unsubscribe), products)
+    _check_product_ids(rows, "product_id", ~unsubscribe, products)
 
 
-def _check_product_ids(rows: _Rows, ids: pd.Series, products: _Rows) -> None:
+def _check_product_ids(rows: _Rows, column: str, where: pd.Series, products: _Rows) -> None:
+    ids = rows.typed[column].where(where)
     known = set(products.typed["product_id"][products.good])
     seen = set(products.typed["product_id"].dropna()) - known
     missing = ids.notna() & ~ids.isin(known)
-    rows.set_aside(missing & ids.isin(seen), SET_ASIDE_PRODUCT)
-    rows.set_aside(missing, UNKNOWN_PRODUCT)
+    rows.set_aside(missing & ids.isin(seen), f"{column}: {SET_ASIDE_PRODUCT}")
+    rows.set_aside(missing, f"{column}: {UNKNOWN_PRODUCT}")
 
 
 def _check_ties(rows: _Rows) -> None:
@@ -315,7 +319,7 @@ def _check_ties(rows: _Rows) -> None:
 
 
 def _check_preferences(rows: _Rows, products: _Rows) -> None:
-    _check_product_ids(rows, rows.typed["subject"].where(rows.typed["subject_kind"].eq("product")), products)
+    _check_product_ids(rows, "subject", rows.typed["subject_kind"].eq("product"), products)
 
 
 def _check_contacts(rows: _Rows) -> None:
