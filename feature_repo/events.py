@@ -1,7 +1,7 @@
 """The vocabulary of the platform and the tables it reads, declared once as data.
 
 The check of incoming rows (`validate.py`), the shape of what is stored and docs/data.md all come from `TABLES`.
-Examples are real values: of the corner shop in tests/data and, where marked so in docs/data.md, of UCI Online Retail.
+Examples are real values of the corner shop in tests/data, as that shop writes them.
 """
 
 from collections.abc import Mapping
@@ -110,26 +110,34 @@ PRODUCTS = Table(
     required=True,
     columns=(
         Column("product_id", "id", "The shop's id of the product, as the shop writes it.", "00017", required=True, nullable=False),
-        Column("title", "text", "Name of the product, English (or the shop's first language).", "Oak Desk Lamp", required=True),
-        Column("title_zh", "text", "Name in Chinese.", "橡木台灯"),
+        Column("title", "text", "Name of the product, English (or the shop's first language).", "Porcelain Travel Mug", required=True),
+        Column("title_zh", "text", "Name in Chinese.", "瓷马克杯"),
         Column(
-            "description", "text", "What it is, in English; copy states nothing that is not in this table.", "A desk lamp with a turned oak foot."
+            "description",
+            "text",
+            "What it is, in English; copy states nothing that is not in this table.",
+            "A white travel mug made of porcelain. It weighs 0.5 kg.",
         ),
-        Column("description_zh", "text", "What it is, in Chinese.", "橡木底座台灯。"),
-        Column("category", "text", "The narrowest category it is in.", "Lamps"),
-        Column("category_zh", "text", "That category's name in Chinese.", "灯具"),
-        Column("category_path", "text", "Categories from the widest to the narrowest, between ` > `.", "Home > Lighting > Lamps"),
+        Column("description_zh", "text", "What it is, in Chinese.", "白色马克杯，瓷制，重 0.5 kg。"),
+        Column("category", "text", "The narrowest category it is in.", "Mugs"),
+        Column("category_zh", "text", "That category's name in Chinese.", "马克杯"),
+        Column("category_path", "text", "Categories from the widest to the narrowest, between ` > `.", "Kitchen > Drinking > Mugs"),
         Column("brand", "text", "Brand or maker.", "Ember & Ash"),
-        Column("price", "number", "Price of one unit, in the shop's currency.", "49.90", minimum=0),
+        Column("price", "number", "Price of one unit, in the shop's currency.", "11.90", minimum=0),
         Column("currency", "text", "ISO 4217 code; a shop has one currency.", "EUR"),
-        Column("stock", "number", "Units on hand; empty = not known, 0 = sold out.", "12", minimum=0),
+        Column("stock", "number", "Units on hand; empty = not known, 0 = sold out.", "17", minimum=0),
         Column(
             "attributes",
             "facts",
             'Facts as a JSON object: name -> text, number, true/false, or {"value", "unit"}.',
-            '{"material": "oak", "weight": {"value": 1.4, "unit": "kg"}}',
+            '{"material": "porcelain", "colour": "white", "weight": {"value": 0.5, "unit": "kg"}, "handmade": false}',
         ),
-        Column("attributes_zh", "facts", "The same facts with Chinese names and values.", '{"材质": "橡木", "重量": {"value": 1.4, "unit": "kg"}}'),
+        Column(
+            "attributes_zh",
+            "facts",
+            "The same facts with Chinese names and values.",
+            '{"材质": "瓷", "颜色": "白色", "重量": {"value": 0.5, "unit": "kg"}}',
+        ),
         Column("image_url", "text", "Address of a picture.", "https://corner.example/img/00017.jpg"),
         Column("valid_from", "time", "Since when this row holds; empty = undated.", "2024-03-01T00:00:00+01:00"),
     ),
@@ -142,25 +150,25 @@ EVENTS = Table(
     key=("event_id",),
     required=True,
     columns=(
-        Column("event_id", "id", "Id of the event; without the column it is made from the row's content.", "e-000412", nullable=False),
-        Column("event_type", "id", "What happened.", "purchase", required=True, nullable=False, values=tuple(EventType)),
-        Column("user_id", "id", "Who; empty = anonymous (the event counts for the product only).", "c-0031", required=True, user=True),
-        Column("product_id", "id", "Which product; may be empty for `unsubscribe` only.", "00017", required=True),
-        Column("event_time", "time", "When it happened.", "2024-04-12T18:31:07", required=True, nullable=False),
-        Column("arrived_at", "time", "When the shop's systems knew of it; without it, `event_time`.", "2024-04-12T18:31:09", nullable=False),
-        Column("sequence", "integer", "Breaks ties of `event_time`: smaller is earlier; without it, the order of rows.", "412", nullable=False),
+        Column("event_id", "id", "Id of the event; without the column it is made from the row's content.", "e-000204", nullable=False),
+        Column("event_type", "id", "What happened.", "order", required=True, nullable=False, values=tuple(EventType)),
+        Column("user_id", "id", "Who; empty = anonymous (the event counts for the product only).", "c-0043", required=True, user=True),
+        Column("product_id", "id", "Which product; may be empty for `unsubscribe` only.", "00030", required=True),
+        Column("event_time", "time", "When it happened.", "2024-02-13T10:54:02", required=True, nullable=False),
+        Column("arrived_at", "time", "When the shop's systems knew of it; without it, `event_time`.", "2024-02-13T10:54:04", nullable=False),
+        Column("sequence", "integer", "Breaks ties of `event_time`: smaller is earlier; without it, the order of rows.", "204", nullable=False),
         Column("quantity", "number", "Units bought, put in the cart or sent back (a return is its own event type).", "2", above=0),
-        Column("price", "number", "Price of one unit that was paid or shown, in the shop's currency.", "49.90", minimum=0),
+        Column("price", "number", "Price of one unit that was paid or shown, in the shop's currency.", "65.90", minimum=0),
         Column("rating", "number", "Stars of a review.", "4", minimum=1, maximum=5),
-        Column("request_id", "id", "Request whose answer was shown or acted on.", "r-7f3a"),
-        Column("position", "integer", "Place on the shelf it was shown at, from 1.", "3", minimum=1),
+        Column("request_id", "id", "Request whose answer was shown or acted on.", "r-00a6"),
+        Column("position", "integer", "Place on the shelf it was shown at, from 1.", "4", minimum=1),
         Column("channel", "id", "Where: site, push, email and so on.", "site"),
-        Column("session_id", "id", "Visit or order it belongs to.", "s-1902"),
+        Column("session_id", "id", "Visit or order it belongs to.", "s-1166"),
         Column(
             "context",
             "json",
             "Anything else, as a JSON object; `tone` and `aspect` of the copy that was shown.",
-            '{"tone": "warm", "aspect": "comfort"}',
+            '{"tone": "expert", "aspect": "quality"}',
         ),
     ),
 )
@@ -172,8 +180,8 @@ USERS = Table(
     key=("user_id",),
     columns=(
         Column("user_id", "id", "The shop's id of the user.", "c-0031", required=True, nullable=False, user=True),
-        Column("created_at", "time", "Since when they are known.", "2023-11-20T09:12:00"),
-        Column("country", "text", "Country of the user.", "DE"),
+        Column("created_at", "time", "Since when they are known.", "2023-08-15T09:12:00"),
+        Column("country", "text", "Country of the user.", "FR"),
         Column("language", "text", "Language to write to them in.", "en"),
     ),
 )
@@ -186,7 +194,7 @@ TIES = Table(
     columns=(
         Column("user_id", "id", "Who follows or belongs.", "c-0031", required=True, nullable=False, user=True),
         Column("kind", "id", "Sort of tie.", "follow", required=True, nullable=False, values=("follow", "group")),
-        Column("target", "id", "The followed user's id, or the group's name.", "c-0007", required=True, nullable=False),
+        Column("target", "id", "The followed user's id, or the group's name.", "c-0042", required=True, nullable=False),
         Column("since", "time", "Since when; empty = always.", "2024-02-02T00:00:00"),
     ),
 )
@@ -198,11 +206,11 @@ PREFERENCES = Table(
     key=("user_id", "subject_kind", "subject", "since"),
     columns=(
         Column("user_id", "id", "Who said so.", "c-0031", required=True, nullable=False, user=True),
-        Column("sentiment", "id", "Which way.", "dislike", required=True, nullable=False, values=("like", "dislike")),
+        Column("sentiment", "id", "Which way.", "like", required=True, nullable=False, values=("like", "dislike")),
         Column(
             "subject_kind", "id", "Sort of subject.", "category", required=True, nullable=False, values=("category", "brand", "product", "attribute")
         ),
-        Column("subject", "text", "The category, brand, product id or attribute value.", "Lamps", required=True, nullable=False),
+        Column("subject", "text", "The category, brand, product id or attribute value.", "Blankets", required=True, nullable=False),
         Column("since", "time", "Since when; empty = always.", "2024-02-02T00:00:00"),
     ),
 )
@@ -215,7 +223,7 @@ CONSENTS = Table(
     columns=(
         Column("user_id", "id", "Whose decision.", "c-0031", required=True, nullable=False, user=True),
         Column("channel", "id", "The channel it is about: email, push and so on.", "email", required=True, nullable=False),
-        Column("granted", "flag", "true = may be written to, false = may not.", "true", required=True, nullable=False),
+        Column("granted", "flag", "true = may be written to, false = may not.", "yes", required=True, nullable=False),
         Column("at", "time", "When they decided; empty = before everything else.", "2024-01-15T10:00:00"),
     ),
 )
@@ -256,3 +264,34 @@ class Event:
     channel: str | None = None
     session_id: str | None = None
     context: Mapping[str, Any] | None = None
+
+
+def describe() -> str:
+    """The tables as Markdown, for docs/data.md."""
+    lines = []
+    for table in TABLES.values():
+        lines += [f"### {table.name}", "", f"{table.meaning} {table.grain} {'Required.' if table.required else 'Optional.'}", ""]
+        lines += ["| column | type | required | may be empty | meaning | example |", "|---|---|---|---|---|---|"]
+        for column in table.columns:
+            limits = ", ".join(column.values) or _bounds(column)
+            meaning = f"{column.meaning} ({limits})" if limits else column.meaning
+            cells = (
+                f"`{column.name}`",
+                column.dtype,
+                "yes" if column.required else "",
+                "yes" if column.nullable else "",
+                meaning,
+                f"`{column.example}`",
+            )
+            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _bounds(column: Column) -> str:
+    sides = ((column.minimum, "at least"), (column.above, "above"), (column.maximum, "at most"))
+    return ", ".join(f"{word} {limit:g}" for limit, word in sides if limit is not None)
+
+
+if __name__ == "__main__":
+    print(describe(), end="")

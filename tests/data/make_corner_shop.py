@@ -34,6 +34,10 @@ MATERIALS: dict[str, list[tuple[str, str]]] = {
     "Blankets": [("wool", "羊毛"), ("cotton", "棉"), ("linen", "亚麻")],
     "Cushions": [("wool", "羊毛"), ("cotton", "棉"), ("velvet", "天鹅绒")],
 }
+WEIGHTS = {
+    "Lamps": (0.8, 4.0), "Chairs": (3.0, 9.0), "Shelves": (2.0, 9.0), "Mugs": (0.2, 0.5),
+    "Teapots": (0.5, 1.9), "Pans": (0.7, 2.9), "Blankets": (0.6, 2.2), "Cushions": (0.3, 1.1),
+}  # fmt: skip
 COLOURS = [("green", "绿色"), ("blue", "蓝色"), ("red", "红色"), ("black", "黑色"), ("white", "白色"), ("grey", "灰色")]
 MAKERS = ["Ember & Ash", "Nordlicht", "Teehaus", "Wollwerk", "Old Mill"]
 GROUPS = ["Tea Circle", "Slow Cooking", "Light & Shade", "Woodworkers"]
@@ -47,7 +51,7 @@ def products(draw: random.Random) -> list[Row]:
         for kind in kinds:
             number = len(rows) + 1
             material, colour = draw.choice(MATERIALS[category]), draw.choice(COLOURS)
-            weight, chinese = round(draw.uniform(0.2, 9.0), 1), number % 2 == 1
+            weight, chinese = round(draw.uniform(*WEIGHTS[category]), 1), number % 2 == 1
             facts = {"material": material[0], "colour": colour[0], "weight": {"value": weight, "unit": "kg"}, "handmade": draw.random() < 0.3}
             facts_zh = {"材质": material[1], "颜色": colour[1], "重量": {"value": weight, "unit": "kg"}}
             rows.append(
@@ -96,7 +100,7 @@ def events(draw: random.Random, goods: list[Row], tastes: dict[str, tuple[str, .
         at = FIRST + timedelta(days=draw.random() * DAYS, seconds=0)
         at = at.replace(hour=draw.randint(7, 22), microsecond=0)
         session, request, tone = f"s-{1000 + visit}", f"r-{visit:04x}", draw.choice(["plain", "warm", "playful", "expert"])
-        shelf = draw.sample(list(current), 3) + [draw.choice(by_category[draw.choice(taste)])]
+        shelf = [*draw.sample(list(current), 3), draw.choice(by_category[draw.choice(taste)])]
         for place, sku in enumerate(shelf, start=1):
             extra = json.dumps({"tone": tone, "aspect": draw.choice(["comfort", "design", "quality"])})
             add("shown", customer, sku, at, req=request, slot=place, where="site", visit=session, extra=extra)
@@ -140,7 +144,9 @@ def people(draw: random.Random, tastes: dict[str, tuple[str, ...]]) -> dict[str,
     users, ties, likes, consents, contacts = [], [], [], [], []
     for number, (customer, taste) in enumerate(tastes.items(), start=1):
         language = "zh" if number % 4 == 0 else "en"
-        users.append({"customer": customer, "joined": f"2023-{number % 12 + 1:02d}-15T09:12:00", "country": draw.choice(["DE", "AT", "FR"]), "lang": language})
+        users.append(
+            {"customer": customer, "joined": f"2023-{number % 12 + 1:02d}-15T09:12:00", "country": draw.choice(["DE", "AT", "FR"]), "lang": language}
+        )
         alike = [other for other, theirs in tastes.items() if other != customer and set(theirs) & set(taste)]
         for friend in draw.sample(alike, min(2, len(alike))):
             ties.append({"customer": customer, "kind": "follow", "whom": friend, "since": "2024-02-02T00:00:00"})
@@ -152,11 +158,12 @@ def people(draw: random.Random, tastes: dict[str, tuple[str, ...]]) -> dict[str,
             unloved = draw.choice([name for name in CATEGORIES if name not in taste])
             likes.append({"customer": customer, "sentiment": "dislike", "sort": "category", "what": unloved, "since": ""})
         consents.append({"customer": customer, "channel": "email", "ok": "yes" if number % 3 else "no", "decided": "2024-01-15T10:00:00"})
-        contacts.append({"customer": customer, "channel": "email", "address": f"reader.{number:02d}@corner.example", "lang": ""})
+        contacts.append({"customer": customer, "channel": "email", "address": f"reader.{number:02d}@corner.example", "lang": language})
     likes.append({"customer": "c-0001", "sentiment": "like", "sort": "brand", "what": MAKERS[0], "since": "2024-02-03"})
     likes.append({"customer": "c-0001", "sentiment": "dislike", "sort": "product", "what": "00017", "since": "2024-02-03"})
     ties += [
-        {"customer": "c-0001", "kind": "follow", "whom": "c-0001", "since": ""}, {"customer": "c-0002", "kind": "friend", "whom": "c-0003", "since": ""},
+        {"customer": "c-0001", "kind": "follow", "whom": "c-0001", "since": ""},
+        {"customer": "c-0002", "kind": "friend", "whom": "c-0003", "since": ""},
         {"customer": "", "kind": "group", "whom": "Tea Circle", "since": ""}, ties[0],
     ]  # fmt: skip
     likes += [
