@@ -228,7 +228,8 @@ class _History:
         visit = np.repeat(here, count)
         order = np.arange(len(visit)) - np.repeat(np.cumsum(count) - count, count)
         shopper = visits.shopper[visit]
-        product = self._choose(model, shopper, np.where(rng.random(len(visit)) < RELATED_SHARE, NOBODY, visits.category[visit]), price, on_sale)
+        category = np.where(rng.random(len(visit)) < RELATED_SHARE, NOBODY, visits.category[visit])
+        product = choose(model, shopper, category, price, on_sale, rng)
         at = visits.at[visit] + (order * 70 + rng.integers(5, 65, len(visit))) * SECOND
         fine = at < self.world.end_us
         visit, shopper, product, at = visit[fine], shopper[fine], product[fine], at[fine]
@@ -238,25 +239,6 @@ class _History:
         known = ~hidden
         self._basket(model, shopper[known], product[known], at[known], cost[known], session=visit[known])
         return product
-
-    def _choose(self, model: ResponseModel, shopper: Ints, category: Ints, price: Floats, on_sale: Flags) -> Ints:
-        """A product per row, in proportion to exp(affinity), within the category or (NOBODY) anywhere."""
-        people, row = np.unique(shopper, return_inverse=True)
-        if not len(people):
-            return np.empty(0, dtype=np.int64)
-        edges = np.searchsorted(self.catalogue.category, np.arange(len(NAMES) + 1))
-        weight = np.exp(model.affinity_matrix(people, price)) * on_sale
-        total = np.zeros((len(people), weight.shape[1] + 1))
-        np.cumsum(weight, axis=1, dtype=np.float64, out=total[:, 1:])
-        anywhere = category == NOBODY
-        low = total[row, np.where(anywhere, 0, edges[category])]
-        high = total[row, np.where(anywhere, weight.shape[1], edges[category + 1])]
-        empty = high <= low
-        low, high = np.where(empty, 0.0, low), np.where(empty, total[row, -1], high)
-        draw = (low + self.rng.random(len(row)) * (high - low)) / total[row, -1]
-        flat = (total / total[:, -1:] * (1 - 1e-9) + np.arange(len(people))[:, None]).ravel()
-        found = np.searchsorted(flat, row + draw * (1 - 1e-9), side="right") - 1 - row * total.shape[1]
-        return np.asarray(np.clip(found, 0, weight.shape[1] - 1))
 
     def _basket(
         self, model: ResponseModel, shopper: Ints, product: Ints, at: Ints, price: Floats, session: Ints, more: dict[str, Ints] | None = None
@@ -425,6 +407,28 @@ class _History:
                 "context": _contexts(made["tone"].astype(np.int64), made["aspect"].astype(np.int64)),
             }
         )
+
+
+def choose(model: ResponseModel, shopper: Ints, category: Ints, price: Floats, on_sale: Flags, rng: np.random.Generator) -> Ints:
+    """A product per row, in proportion to exp(affinity), within the category or (NOBODY) anywhere; `price`, `on_sale` per product."""
+    goods = model.catalogue
+    people, row = np.unique(shopper, return_inverse=True)
+    if not len(people):
+        return np.empty(0, dtype=np.int64)
+    edges = np.searchsorted(goods.category, np.arange(len(NAMES) + 1))
+    weight = np.exp(model.affinity_matrix(people, price)) * on_sale
+    total = np.zeros((len(people), weight.shape[1] + 1))
+    np.cumsum(weight, axis=1, dtype=np.float64, out=total[:, 1:])
+    anywhere = category == NOBODY
+    low = total[row, np.where(anywhere, 0, edges[category])]
+    high = total[row, np.where(anywhere, weight.shape[1], edges[category + 1])]
+    empty = high <= low
+    low, high = np.where(empty, 0.0, low), np.where(empty, total[row, -1], high)
+    draw = (low + rng.random(len(row)) * (high - low)) / total[row, -1]
+    # All rows in one sorted array, row r within [r, r + 1): a single search serves every draw.
+    flat = (total / total[:, -1:] * (1 - 1e-9) + np.arange(len(people))[:, None]).ravel()
+    found = np.searchsorted(flat, row + draw * (1 - 1e-9), side="right") - 1 - row * total.shape[1]
+    return np.asarray(np.clip(found, 0, weight.shape[1] - 1))
 
 
 def _new_year(at: Ints) -> Floats:

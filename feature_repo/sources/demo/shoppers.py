@@ -193,8 +193,9 @@ class Shoppers:
         count = len(self)
         rows: list[tuple[int, str, str, str]] = [(0, "like", "category", "Films"), (0, "dislike", "category", "Games")]
         shown = self.taste[:, : NAMES.index(NEW_CATEGORY)] + rng.gumbel(0, 0.35, (count, NAMES.index(NEW_CATEGORY)))
-        brand_style = np.array([catalogue.style[catalogue.brand == brand].mean(axis=0) for brand in range(len(catalogue.brands))])
-        favourite = (self.style @ brand_style.T).argmax(axis=1)
+        sold = np.unique(catalogue.brand)
+        brand_style = np.array([catalogue.style[catalogue.brand == brand].mean(axis=0) for brand in sold])
+        favourite = sold[(self.style @ brand_style.T).argmax(axis=1)]
         says = rng.random((count, 3)) < np.array([0.4, 0.25, 0.12])
         for index in range(1, count):
             if says[index, 0]:
