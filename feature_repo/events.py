@@ -56,6 +56,7 @@ class Column:
 
     `required`: the shop's file must have the column. `nullable`: its cells may be empty. `values`: the only ones allowed.
     `user`: holds a user's id, which is stored as a pseudonym only. `minimum` and `maximum` are allowed values themselves, `above` is not.
+    `filled`: what the shop leaves empty is filled in at the door.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Column:
     maximum: float | None = None
     above: float | None = None
     user: bool = False
+    filled: bool = False
 
     @property
     def pandas_dtype(self) -> str:
@@ -139,7 +141,7 @@ PRODUCTS = Table(
             '{"材质": "瓷", "颜色": "白色", "重量": {"value": 0.5, "unit": "kg"}}',
         ),
         Column("image_url", "text", "Address of a picture.", "https://corner.example/img/00017.jpg"),
-        Column("valid_from", "time", "Since when this row holds; empty = undated.", "2024-03-01T00:00:00+01:00"),
+        Column("valid_from", "time", "Since when this row holds; empty = undated.", "2024-01-01T00:00:00+01:00"),
     ),
 )
 
@@ -155,8 +157,17 @@ EVENTS = Table(
         Column("user_id", "id", "Who; empty = anonymous (the event counts for the product only).", "c-0043", required=True, user=True),
         Column("product_id", "id", "Which product; may be empty for `unsubscribe` only.", "00030", required=True),
         Column("event_time", "time", "When it happened.", "2024-02-13T10:54:02", required=True, nullable=False),
-        Column("arrived_at", "time", "When the shop's systems knew of it; without it, `event_time`.", "2024-02-13T10:54:04", nullable=False),
-        Column("sequence", "integer", "Breaks ties of `event_time`: smaller is earlier; without it, the order of rows.", "204", nullable=False),
+        Column(
+            "arrived_at", "time", "When the shop's systems knew of it; without it, `event_time`.", "2024-02-13T10:54:04", nullable=False, filled=True
+        ),
+        Column(
+            "sequence",
+            "integer",
+            "Breaks ties of `event_time`: smaller is earlier; without it, the order of rows.",
+            "204",
+            nullable=False,
+            filled=True,
+        ),
         Column("quantity", "number", "Units bought, put in the cart or sent back (a return is its own event type).", "2", above=0),
         Column("price", "number", "Price of one unit that was paid or shown, in the shop's currency.", "65.90", minimum=0),
         Column("rating", "number", "Stars of a review.", "4", minimum=1, maximum=5),
@@ -279,7 +290,7 @@ def describe() -> str:
                 f"`{column.name}`",
                 column.dtype,
                 "yes" if column.required else "",
-                "yes" if column.nullable else "",
+                "yes" if column.nullable or column.filled else "",
                 meaning,
                 f"`{column.example}`",
             )

@@ -118,7 +118,7 @@ def schema(table: str) -> pandera.DataFrameSchema:
     """The Pandera schema of a table, built from its declaration. It says what one cell may hold; rules across cells and tables are below."""
     return pandera.DataFrameSchema(
         {
-            column.name: pandera.Column(_dtype(column), checks=_checks(column), nullable=column.nullable or _filled_later(column))
+            column.name: pandera.Column(_dtype(column), checks=_checks(column), nullable=column.nullable or column.filled)
             for column in TABLES[table].columns
         },
         strict=True,
@@ -128,10 +128,6 @@ def schema(table: str) -> pandera.DataFrameSchema:
 
 def _dtype(column: Column) -> str:
     return {"integer": "Int64", "flag": "boolean"}.get(column.dtype, column.pandas_dtype)
-
-
-def _filled_later(column: Column) -> bool:
-    return column.name in ("arrived_at", "sequence")
 
 
 def _checks(column: Column) -> list[pandera.Check]:
