@@ -91,7 +91,7 @@ def _listed(home: ShopHome, settings: Settings, file: Path) -> set[str]:
 
 
 def _interested(home: ShopHome, db: duckdb.DuckDBPyConnection, category: str) -> set[str]:
-    in_category = "(category = $category OR list_contains(list_transform(string_split(category_path, '>'), x -> trim(x)), $category))"
+    in_category = "(category = $category OR list_contains(list_transform(string_split(category_path, '>'), lambda x: trim(x)), $category))"
     products = db.execute(f"SELECT count(*) FROM products WHERE {in_category}", {"category": category}).fetchone()
     if not products or not products[0]:
         known = [str(row[0]) for row in db.execute("SELECT DISTINCT category FROM products WHERE category IS NOT NULL ORDER BY 1").fetchall()]

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-import pandas as pd
 import pyarrow.parquet as pq
 
 from feature_repo.home import ShopHome
@@ -19,6 +18,7 @@ from serving.outbox import Outbox
 
 _EVERY_CHANNEL = ""
 """Key of an unsubscribe that names no channel."""
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Standing(StrEnum):
@@ -107,23 +107,27 @@ class Consent:
 
 
 def _latest_consents(file: Path) -> dict[tuple[str, str], tuple[bool, datetime]]:
-    """(granted, at) of the latest row per user and channel; a row without a time is older than any other."""
+    """(granted, at) of the latest row per user and channel; a row without a time is older than any other, one without an answer is a no."""
     if not file.exists():
         return {}
-    rows = pq.read_table(file, columns=["user_id", "channel", "granted", "at"]).to_pandas()
-    rows["at"] = pd.to_datetime(rows["at"], utc=True).fillna(pd.Timestamp(0, tz="UTC"))
-    rows["granted"] = rows["granted"].fillna(False).astype(bool)
-    rows = rows.sort_values(["at", "granted"], ascending=[True, False]).drop_duplicates(["user_id", "channel"], keep="last")
-    keys = zip(rows["user_id"], rows["channel"], strict=True)
-    return dict(zip(keys, zip(rows["granted"], rows["at"].dt.to_pydatetime(), strict=True), strict=True))
+    rows = pq.read_table(file, columns=["user_id", "channel", "granted", "at"])
+    answers: dict[tuple[str, str], tuple[bool, datetime]] = {}
+    for user_id, channel, granted, at in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
+        answer, key = (bool(granted), at or _LONG_AGO), (str(user_id), str(channel))
+        known = answers.get(key)
+        if known is None or answer[1] > known[1] or (answer[1] == known[1] and not answer[0]):
+            answers[key] = answer
+    return answers
 
 
 def _unsubscribes(file: Path) -> dict[tuple[str, str], datetime]:
     """Time of the last unsubscribe event per user and channel."""
     if not file.exists():
         return {}
-    filters = [("event_type", "==", "unsubscribe")]
-    rows = pq.read_table(file, columns=["user_id", "channel", "event_time"], filters=filters).to_pandas().dropna(subset=["user_id"])
-    rows["channel"] = rows["channel"].fillna(_EVERY_CHANNEL)
-    last = rows.groupby(["user_id", "channel"])["event_time"].max()
-    return {(str(user), str(channel)): at.to_pydatetime() for (user, channel), at in last.items()}
+    rows = pq.read_table(file, columns=["user_id", "channel", "event_time"], filters=[("event_type", "==", "unsubscribe")])
+    last: dict[tuple[str, str], datetime] = {}
+    for user_id, channel, at in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
+        if user_id is not None:
+            key = (str(user_id), str(channel or _EVERY_CHANNEL))
+            last[key] = max(at, last.get(key, at))
+    return last

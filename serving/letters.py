@@ -12,9 +12,10 @@ from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, getaddresses
 from urllib.parse import urlencode
 
+from feature_repo.journal import Decision
 from serving.errors import ServingError
 
 _LONGEST_SUBJECT = 150
@@ -41,6 +42,16 @@ class LetterItem:
     title: str
     price: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What to tell one shopper, and the decision behind it (None where nothing was decided)."""
+
+    subject: str
+    body: str
+    items: tuple[LetterItem, ...]
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +106,9 @@ def to_mail(letter: Letter, sender: str, recipient: str, at: datetime) -> EmailM
     mail["List-Unsubscribe"] = f"<{one_line(letter.unsubscribe_url)}>"
     mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail["Auto-Submitted"] = "auto-generated"
-    mail["Content-Language"] = letter.language
     mail.set_content(to_text(letter), cte="quoted-printable" if letter.language == "en" else "base64")
     mail.add_alternative(to_html(letter), subtype="html", cte="quoted-printable" if letter.language == "en" else "base64")
+    mail["Content-Language"] = letter.language  # set_content drops it if it stands earlier
     if max(map(len, bytes(mail).splitlines())) > 998:
         raise ServingError("A mail's header line would be longer than 998 characters: shorten STORYSHELF_PUBLIC_URL.")
     return mail
@@ -151,7 +162,8 @@ def address(text: str) -> Address:
     Raises:
         ServingError: it is none. The message doesn't quote it.
     """
-    name, spec = parseaddr(text) if text == one_line(text) else ("", "")
+    found = getaddresses([text]) if text == one_line(text) else []
+    name, spec = found[0] if len(found) == 1 else ("", "")
     try:
         return Address(display_name=one_line(name), addr_spec=_idna(spec))
     except (ValueError, IndexError) as error:  # the parser raises IndexError on an empty one

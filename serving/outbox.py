@@ -70,18 +70,20 @@ class Delivery:
 
 
 class Outbox:
-    """Opens (and makes) the file; safe to use from several threads and beside other processes.
+    """Opens (and makes) the file; safe to use from several threads and beside other processes. `read_only` makes and changes nothing.
 
     Raises:
         ServingError: the file was written by a newer program, or is no outbox.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
+        in_memory = read_only and not path.exists()
+        target = ":memory:" if in_memory else f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        self._db = sqlite3.connect(target, timeout=30.0, isolation_level=None, check_same_thread=False, uri=not in_memory)
         try:
-            self._prepare()
+            self._prepare(make=in_memory or not read_only)
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise ServingError(f"{path} is not a readable outbox ({error}): restore it; without it nobody knows who was mailed.") from error
@@ -89,18 +91,24 @@ class Outbox:
             self._db.close()
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, make: bool) -> None:
+        version = self._version()
+        if version > SCHEMA_VERSION:
+            raise ServingError(f"{self.path} has schema {version}, this program knows {SCHEMA_VERSION}: update Storyshelf.")
+        if not make:
+            return
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         with self.transaction():
-            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if version > SCHEMA_VERSION:
-                raise ServingError(f"{self.path} has schema {version}, this program knows {SCHEMA_VERSION}: update Storyshelf.")
-            if version == 0:
+            if self._version() == 0:  # asked again: another process may have been faster
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-                self.path.chmod(0o600)
+        if self.path.exists():
+            self.path.chmod(0o600)
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
         self._db.close()
