@@ -1,21 +1,16 @@
-"""From a shop's tables and Feast to what models learn from: periods, moments, label groups and their point-in-time feature rows.
+"""From moments to what models learn from: people, candidates and feature rows, everything as of just before the moment, read from Feast.
 
-A *moment* is a user and a time. Everything known about them is read from Feast as of one microsecond before, so that a label's own event is
-never among its features. A *label group* is a moment with candidates, some of which turned out relevant:
+A *label group* is a moment with the retrievers' candidates, some of which turned out relevant (labels.py). Candidates come from retrievers that were
+fitted before the label window the moment lies in.
 
-- With impressions: the products of one request (user and time), relevance 1 for a click, 2 for a cart, 3 for a purchase that followed within a day. The
-  group also holds candidates that were not shown, with relevance 0: serving ranks all retrieved candidates, and a ranker that only ever saw exposed ones would not know the
-  rest. What was shown first is clicked more; this position bias is not corrected here.
-- From purchases (reviews, clicks or views in a shop that has none): the products a user bought on one day, relevance 1, against the candidates as of just before the first of
-  them. A product that no retriever proposed is left out, because serving could not rank it either.
-
-Candidates always come from retrievers that were fitted before the window the moment lies in.
+- Where products were shown, the group holds them and candidates that were not shown, with relevance 0: serving ranks all retrieved candidates, and a
+  ranker that saw only exposed ones would know nothing of the rest. What is shown first is clicked more; this position bias is not corrected here.
+- From purchases, a product that no retriever proposed is left out, because serving could not rank it either.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -26,8 +21,8 @@ from feature_repo.declarations import SIGNALS
 from feature_repo.online import History, Interests
 from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS, assemble
-from training.errors import TrainingError
 from training.evaluate import Targets
+from training.labels import JUST_BEFORE, Labels, Periods
 from training.profile import Choices, choices_of
 from training.retrieval.model import Candidates, RetrieverSet
 from training.settings import TrainingSettings
@@ -35,47 +30,9 @@ from training.settings import TrainingSettings
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-JUST_BEFORE = timedelta(microseconds=1)
-TARGET_TYPES = ("purchase", "review", "click", "view")
-"""What a shop's rankings are judged by: the first of these that it has enough of."""
-FEWEST_TARGETS = 20
-OUTCOMES = {"click": 1.0, "cart": 2.0, "purchase": 3.0}
-OUTCOME_WITHIN = pd.Timedelta(days=1)
 
 Reader = Callable[[str, pd.DataFrame], pd.DataFrame]
 """`reader(entity, frame)`: the features of "user" or "product" rows (key, event_timestamp) as Feast answers them point in time, rows in order."""
-
-
-@dataclass(frozen=True)
-class Periods:
-    """How a shop's time is divided, all midnights UTC but `end`: labels, then tuning (part of the labels), then test.
-
-    `cuts` are the starts of the label windows; the retrievers of a window are fitted at its start. The last cut is `test`.
-    """
-
-    start: datetime
-    cuts: tuple[datetime, ...]
-    tune: datetime
-    test: datetime
-    end: datetime
-
-    @classmethod
-    def of(cls, events: pd.DataFrame, settings: TrainingSettings) -> "Periods":
-        """From the first and last event. A shop with a short past gets shorter periods: the test at most a quarter of it.
-
-        Raises:
-            TrainingError: less than four days of events.
-        """
-        first, last = events["event_time"].min().to_pydatetime(), events["event_time"].max().to_pydatetime()
-        today = last.replace(hour=0, minute=0, second=0, microsecond=0)
-        days = (today - first.replace(hour=0, minute=0, second=0, microsecond=0)).days
-        if days < 4:
-            raise TrainingError(f"The shop has events of {days + 1} days: at least five are needed to learn from some and measure on others.")
-        length = timedelta(days=max(1, min(settings.holdout_days, days // 4)))
-        test = today - length
-        windows = max(1, min(round(timedelta(days=settings.label_days) / length), (test - first) // length - 1))
-        cuts = tuple(test - length * (windows - n) for n in range(windows + 1))
-        return cls(first, cuts, cuts[-2], test, last + JUST_BEFORE)
 
 
 @dataclass(frozen=True)
@@ -93,22 +50,9 @@ class Catalogue:
         return Catalogue(self.frame[keep].reset_index(drop=True), self.vectors[keep], self.first_seen[keep], self.embedding_version)
 
 
-def target_type(events: pd.DataFrame) -> str:
-    """What this shop's rankings are judged by.
-
-    Raises:
-        TrainingError: it has neither purchases nor reviews nor clicks nor views of known users.
-    """
-    counts = events.loc[events["user_id"].notna(), "event_type"].astype(str).value_counts()
-    enough = [name for name in TARGET_TYPES if counts.get(name, 0) >= FEWEST_TARGETS] or [name for name in TARGET_TYPES if counts.get(name, 0)]
-    if not enough:
-        raise TrainingError("The shop has no purchase, review, click or view of a known user: there is nothing to learn from.")
-    return enough[0]
-
-
 @dataclass(frozen=True)
 class Person:
-    """A user as of a moment: the ranker's numbers of them, what retrievers and profile read, and the absolute times (unix seconds) of pair features."""
+    """A user as of a moment: the ranker's numbers, what retrievers and profile read, and the absolute times (unix seconds) of pair features."""
 
     user_id: str
     at: float
@@ -144,7 +88,8 @@ def people(reader: Reader, user_ids: Sequence[str], at: Sequence[datetime]) -> l
 
 
 def _numbers(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
-    return frame[list(names)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32, na_value=np.nan)
+    numbers = frame[list(names)].apply(pd.to_numeric, errors="coerce")
+    return np.asarray(numbers.to_numpy(np.float32, na_value=np.nan), np.float32)
 
 
 def _list(values: Any) -> list[Any]:
@@ -177,89 +122,6 @@ class Group:
     candidates: Candidates
     relevance: Mapping[str, float]
     shown: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Moments with outcomes before candidates are known: user, time and what turned out relevant, rising by time."""
-
-    user_ids: tuple[str, ...]
-    at: tuple[datetime, ...]
-    relevance: tuple[Mapping[str, float], ...]
-    shown: tuple[tuple[str, ...], ...]
-
-    def __len__(self) -> int:
-        return len(self.user_ids)
-
-    def sample(self, most: int, generator: np.random.Generator) -> "Labels":
-        """At most `most` of them, drawn at random, still rising by time."""
-        if len(self) <= most:
-            return self
-        chosen = sorted(generator.choice(len(self), most, replace=False).tolist())
-        return Labels(*(tuple(values[i] for i in chosen) for values in (self.user_ids, self.at, self.relevance, self.shown)))
-
-
-def purchase_labels(events: pd.DataFrame, kind: str, since: datetime, until: datetime, horizon_days: int = 1) -> Labels:
-    """One label per user and UTC day with events of type `kind` in [since, until): the distinct products of that day, as of the first of them.
-
-    With a longer horizon also the products of the days after, up to `until`.
-    """
-    found = events[(events["event_type"].astype(str) == kind) & events["user_id"].notna() & (events["event_time"] >= pd.Timestamp(since))]
-    found = found[found["event_time"] < pd.Timestamp(until)].sort_values(["event_time", "user_id"], kind="stable")
-    by_user = {user: rows for user, rows in found.groupby("user_id", sort=False)} if horizon_days > 1 else {}
-    labels: list[tuple[datetime, str, dict[str, float]]] = []
-    for (user, _day), rows in found.groupby(["user_id", found["event_time"].dt.floor("D")], sort=False):
-        first = rows["event_time"].iloc[0]
-        if horizon_days > 1:
-            mine = by_user[user]
-            rows = mine[(mine["event_time"] >= first) & (mine["event_time"] < first + pd.Timedelta(days=horizon_days))]
-        labels.append((first.to_pydatetime(), str(user), dict.fromkeys(rows["product_id"].astype(str), 1.0)))
-    labels.sort(key=lambda label: label[:2])
-    return Labels(
-        tuple(user for _, user, _ in labels), tuple(at for at, _, _ in labels), tuple(what for _, _, what in labels), tuple(() for _ in labels)
-    )
-
-
-def impression_labels(events: pd.DataFrame, since: datetime, until: datetime) -> Labels:
-    """One label per request (user and time of impressions) in [since, until) that was answered at all, relevance by the strongest answer."""
-    known = events[events["user_id"].notna() & events["product_id"].notna() & (events["event_time"] >= pd.Timestamp(since))]
-    types = known["event_type"].astype(str)
-    shown = known[(types == "impression") & (known["event_time"] < pd.Timestamp(until))][["user_id", "event_time", "product_id", "request_id"]]
-    answers = known[types.isin(list(OUTCOMES))][["user_id", "event_time", "product_id", "request_id"]]
-    answers = answers.assign(relevance=types.map(OUTCOMES)[answers.index], answered_at=answers["event_time"])
-    both = shown.merge(answers.drop(columns="event_time"), on=["user_id", "product_id"], suffixes=("", "_of_answer"))
-    later = both["answered_at"] - both["event_time"]
-    other_request = both["request_id"].notna() & both["request_id_of_answer"].notna() & (both["request_id"] != both["request_id_of_answer"])
-    both = both[(later >= pd.Timedelta(0)) & (later <= OUTCOME_WITHIN) & ~other_request]
-    answered = both.groupby(["event_time", "user_id", "product_id"])["relevance"].max()
-    by_request = shown.groupby(["event_time", "user_id"], sort=True)["product_id"].agg(list)
-    outcomes: dict[tuple[Any, Any], dict[str, float]] = {}
-    for (at, user, product), relevance in answered.items():
-        outcomes.setdefault((at, user), {})[str(product)] = float(relevance)
-    kept = [key for key in by_request.index if key in outcomes]
-    return Labels(
-        tuple(str(user) for _, user in kept),
-        tuple(at.to_pydatetime() for at, _ in kept),
-        tuple(outcomes[key] for key in kept),
-        tuple(tuple(str(product) for product in by_request[key]) for key in kept),
-    )
-
-
-def labels_of(events: pd.DataFrame, kind: str, periods: Periods, settings: TrainingSettings) -> Labels:
-    """All labels from the first cut to the end, sampled. Where there are impressions, half of them are requests, half days of purchases."""
-    generator = np.random.default_rng(settings.seed)
-    days = purchase_labels(events, kind, periods.cuts[0], periods.end, settings.label_horizon_days)
-    requests = impression_labels(events, periods.cuts[0], periods.end)
-    if not len(requests):
-        return days.sample(settings.label_groups, generator)
-    share = settings.label_groups // 2
-    return _by_time([days.sample(share, generator), requests.sample(settings.label_groups - share, generator)])
-
-
-def _by_time(parts: Sequence[Labels]) -> Labels:
-    rows = [row for part in parts for row in zip(part.at, part.user_ids, part.relevance, part.shown, strict=True)]
-    rows.sort(key=lambda row: row[:2])
-    return Labels(tuple(r[1] for r in rows), tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[3] for r in rows))
 
 
 def groups_of(labels: Labels, reader: Reader, retrievers: Sequence[RetrieverSet], periods: Periods, settings: TrainingSettings) -> list[Group]:
@@ -444,12 +306,14 @@ def audience(events: pd.DataFrame, kind: str, since: datetime, until: datetime, 
     acts = events[(events["event_type"].astype(str) == kind) & events["user_id"].notna() & events["product_id"].notna()]
     before = set(acts.loc[acts["event_time"] < pd.Timestamp(since), "user_id"])
     during = acts[(acts["event_time"] >= pd.Timestamp(since)) & (acts["event_time"] < pd.Timestamp(until)) & acts["user_id"].isin(before)]
-    wanted = during.groupby("user_id", sort=True)["product_id"].agg(lambda products: frozenset(map(str, products)))
-    users = sorted(str(user) for user in wanted.index)
+    wanted: dict[str, set[str]] = {}
+    for user, product in zip(during["user_id"], during["product_id"], strict=True):
+        wanted.setdefault(str(user), set()).add(str(product))
+    users = sorted(wanted)
     if len(users) > settings.evaluation_users:
         drawn = np.random.default_rng(settings.seed).choice(len(users), settings.evaluation_users, replace=False)
         users = [users[i] for i in sorted(drawn.tolist())]
-    return Audience(tuple(people(reader, users, [since] * len(users))), tuple(wanted[user] for user in users))
+    return Audience(tuple(people(reader, users, [since] * len(users))), tuple(frozenset(wanted[user]) for user in users))
 
 
 def choices(events: pd.DataFrame, catalogue: Catalogue, periods: Periods, reader: Reader, settings: TrainingSettings) -> Choices:
@@ -465,7 +329,7 @@ def choices(events: pd.DataFrame, catalogue: Catalogue, periods: Periods, reader
     ]
     bought = acts[acts["event_type"].astype(str) == "purchase"]
     acts = bought if (bought["event_time"] >= pd.Timestamp(periods.cuts[0])).sum() >= 500 else acts
-    keys = acts["product_id"].astype(str).map(names)
+    keys = [names.get(str(product)) for product in acts["product_id"].tolist()]
     acts = acts.assign(key=[f"{kind}:{name}" if isinstance(name, str) and name else None for name in keys])[["user_id", "event_time", "key"]].dropna()
     share = acts.loc[acts["event_time"] < pd.Timestamp(periods.cuts[0]), "key"].value_counts(normalize=True)
     share = share if len(share) else acts["key"].value_counts(normalize=True)
@@ -479,12 +343,3 @@ def choices(events: pd.DataFrame, catalogue: Catalogue, periods: Periods, reader
     before = [known[(str(user), at.timestamp())] for user, at in zip(acts["user_id"], moments, strict=True)]
     at = [moment.timestamp() for moment in acts["event_time"]]
     return choices_of(before, acts["key"].tolist(), {str(key): float(value) for key, value in share.items()}, at, kind, 16)
-
-
-def windows(periods: Periods) -> list[tuple[datetime, datetime]]:
-    """The label windows, the test period last."""
-    return list(pairwise([*periods.cuts, periods.end]))
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)

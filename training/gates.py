@@ -27,8 +27,10 @@ class Gate:
 def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings, reigning: Mapping[str, float] | None) -> list[Gate]:
     """All gates of a model of this kind. `reigning` are the champion's metrics, None if there is no champion.
 
-    A metric that a gate needs and the model does not have fails it.
+    A metric that a gate needs and the model does not have fails it; but where the test period had no users (`test_users` 0), nothing can fail by it.
     """
+    if metrics.get("test_users") == 0:
+        return [Gate("nothing to measure", True, "no user of the test period had acted before it")]
     found: list[Gate] = []
     if kind == "ranker":
         # The upper end of the difference's 95 % interval (one-sided): on a handful of users a difference says nothing.

@@ -5,6 +5,7 @@ described in docs/models.md.
 """
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,20 @@ def load(path: Path) -> Any:
     return getattr(importlib.import_module(module), name).load(path)
 
 
-def predict(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    found: pd.DataFrame = load(path).predict_frame(frame)
+def answer(model: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """One row of answers per row of questions."""
+    found: pd.DataFrame = model.predict_frame(frame) if hasattr(model, "predict_frame") else written(model, frame)
     return found
+
+
+def written(writer: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """Drafts for rows with the writer's controls: part, language, tone, aspect, domain, and slots as a JSON list."""
+    from training.content.plan import CopyRequest
+
+    controls = ("part", "language", "tone", "aspect", "domain")
+    requests = [CopyRequest(*(str(row[name]) for name in controls), tuple(json.loads(row["slots"]))) for row in frame.to_dict("records")]
+    drafts = writer.write(requests, seed=0)
+    return pd.DataFrame({"text": [draft.text for draft in drafts], "sound": [draft.sound for draft in drafts]})
 
 
 class FolderModel(PythonModel):  # type: ignore[misc]
@@ -39,8 +51,7 @@ class FolderModel(PythonModel):  # type: ignore[misc]
         self.model = load(Path(context.artifacts["folder"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        found: pd.DataFrame = self.model.predict_frame(model_input)
-        return found
+        return answer(self.model, model_input)
 
 
 mlflow.models.set_model(FolderModel())

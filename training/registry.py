@@ -202,13 +202,13 @@ def _log_model(folder: ModelFolder, sample: "pd.DataFrame") -> None:
     import mlflow
     from mlflow.models import infer_signature
 
-    from training.pyfunc import predict
+    from training.pyfunc import answer, load
 
     mlflow.pyfunc.log_model(
         name="model",
         python_model=str(Path(__file__).with_name("pyfunc.py")),
         artifacts={"folder": str(folder.path)},
-        signature=infer_signature(sample, predict(folder.path, sample)),
+        signature=infer_signature(sample, answer(load(folder.path), sample)),
         metadata={"kind": folder.meta.kind, "content": folder.version, "requires": dict(folder.meta.requires)},
         pip_requirements=["storyshelf"],  # our package with its pinned set; looking them up by import takes half a minute
         registered_model_name=REGISTERED[folder.meta.kind],
