@@ -300,7 +300,7 @@ def _capitalised(word: str) -> str:
 
 
 def _mentions(level: str, word: str) -> bool:
-    return word in level if _chinese(word) else re.search(rf"\b{re.escape(word)}(s|es|ies|y|ry|phy)?\b", level) is not None 
+    return word in level if _chinese(word) else re.search(rf"\b{re.escape(word)}(s|es|ies|y|ry|phy)?\b", level) is not None
 
 
 def _joined(texts: list[str], language: str) -> str:

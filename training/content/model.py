@@ -1,0 +1,243 @@
+"""The writer: a small decoder-only transformer that writes language around slots, never a fact.
+
+A model folder is a standard Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json: `AutoModelForCausalLM` and `AutoTokenizer` load it)
+beside `writer.json` (controls, lengths, known slot sets) and `phrases.npz` (hashes of the word sequences that its training text holds).
+
+The prompt has a fixed length: <bos>, language, part, tone, aspect, domain, then one place per slot: the slot if it must appear, <none> if it may
+not. Decoding is constrained: control tokens, digits and signs of money never; a slot only if asked for and only once; no end before all have appeared.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from training.content.plan import ASPECTS, PARTS, SLOTS, TONES, CopyRequest
+from training.errors import TrainingError
+
+WRITER_FILE = "writer.json"
+PHRASES_FILE = "phrases.npz"
+PAD, BOS, EOS, NONE = "<pad>", "<bos>", "<eos>", "<none>"
+BATCH = 256
+TOP_K, TOP_P, TEMPERATURE = 40, 0.95, 1.0
+WORDS_IN_A_ROW = {"en": 3, "zh": 4}
+"""Length of the sequences (English words, Chinese characters) that must all have stood in the training text."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What the writer wrote: text with slots. `sound` tells whether it is complete, says each slot once and reads like the training text in
+    every short stretch; `score` is its mean log-probability per token."""
+
+    request: CopyRequest
+    text: str
+    sound: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class WriterFacts:
+    """What the writer knows about itself, `writer.json`. `longest` is tokens by part; `known` the slot sets by "language|part|tone"."""
+
+    domains: tuple[str, ...]
+    longest: dict[str, int]
+    known: dict[str, list[list[str]]]
+
+    @classmethod
+    def read(cls, file: Path) -> "WriterFacts":
+        content = json.loads(file.read_text("utf-8"))
+        return cls(tuple(content["domains"]), content["longest"], content["known"])
+
+    def write(self, file: Path) -> None:
+        content = {"version": 1, "domains": list(self.domains), "longest": self.longest, "known": self.known}
+        file.write_text(json.dumps(content, ensure_ascii=False, sort_keys=True), "utf-8")
+
+
+class Phrases:
+    """Remembers which short stretches of words a training text holds (64-bit hashes, BLAKE2b), to tell sound language from a slip of the model."""
+
+    def __init__(self, hashes: Iterable[int]) -> None:
+        self.hashes = frozenset(hashes)
+
+    @classmethod
+    def of(cls, lines: Iterable[tuple[str, str]]) -> "Phrases":
+        """From (language, text) pairs."""
+        return cls({_hash(stretch) for language, text in lines for stretch in _stretches(language, text)})
+
+    @classmethod
+    def load(cls, file: Path) -> "Phrases":
+        with np.load(file, allow_pickle=False) as content:
+            return cls(content["hashes"].tolist())
+
+    def save(self, file: Path) -> None:
+        np.savez_compressed(file, hashes=np.array(sorted(self.hashes), dtype=np.uint64))
+
+    def hold(self, language: str, text: str) -> bool:
+        return all(_hash(stretch) in self.hashes for stretch in _stretches(language, text))
+
+
+class Writer:
+    """Loads a writer's folder and writes. Not safe for threads that share it: give each its own, or a lock."""
+
+    def __init__(self, model: Any, tokenizer: Any, facts: WriterFacts, phrases: Phrases, device: str) -> None:
+        self.model, self.tokenizer, self.facts, self.phrases, self.device = model, tokenizer, facts, phrases, device
+        self._slot_ids = torch.tensor([tokenizer.convert_tokens_to_ids(f"<{slot}>") for slot in SLOTS], device=device)
+        self._barred = _barred_tokens(tokenizer).to(device)
+        self._eos, self._pad = tokenizer.convert_tokens_to_ids(EOS), tokenizer.convert_tokens_to_ids(PAD)
+        self._known = {key: frozenset(frozenset(slots) for slots in sets) for key, sets in facts.known.items()}
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> "Writer":
+        """
+        Raises:
+            TrainingError: the folder holds no writer.
+        """
+        missing = [name for name in ("config.json", "model.safetensors", "tokenizer.json", WRITER_FILE, PHRASES_FILE) if not (folder / name).exists()]
+        if missing:
+            raise TrainingError(f"{folder} holds no writer ({', '.join(missing)} missing): run `make train` first.")
+        transformers_logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).to(device).eval()
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return cls(model, tokenizer, WriterFacts.read(folder / WRITER_FILE), Phrases.load(folder / PHRASES_FILE), device)
+
+    def known(self, language: str, part: str, tone: str) -> frozenset[frozenset[str]]:
+        """Slot sets that the training text of this part, tone and language has."""
+        return self._known.get(f"{language}|{part}|{tone}", frozenset())
+
+    def write(self, requests: Sequence[CopyRequest], seed: int) -> list[Draft]:
+        """One draft per request, in their order. The same requests and seed give the same drafts."""
+        generator = torch.Generator(device=self.device).manual_seed(seed)
+        order = sorted(range(len(requests)), key=lambda at: (self.facts.longest.get(requests[at].part, 0), requests[at].language, at))
+        drafts: dict[int, Draft] = {}
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            for at, draft in zip(batch, self._batch([requests[at] for at in batch], generator), strict=True):
+                drafts[at] = draft
+        return [drafts[at] for at in range(len(requests))]
+
+    def write_until(
+        self, requests: Sequence[CopyRequest], accept: Callable[[int, Draft], bool], seed: int, rounds: int = 4
+    ) -> tuple[list[Draft | None], int]:
+        """Writes until `accept(position, draft)` says yes, at most `rounds` times; None where it never did. Also how many drafts were written.
+
+        A draft that is not sound is never offered.
+        """
+        done: list[Draft | None] = [None] * len(requests)
+        written = 0
+        for turn in range(rounds):
+            open_ = [at for at, draft in enumerate(done) if draft is None]
+            if not open_:
+                break
+            written += len(open_)
+            for at, draft in zip(open_, self.write([requests[at] for at in open_], seed + 7919 * turn), strict=True):
+                if draft.sound and accept(at, draft):
+                    done[at] = draft
+        return done, written
+
+    @torch.inference_mode()
+    def _batch(self, requests: Sequence[CopyRequest], generator: torch.Generator) -> list[Draft]:
+        count = len(requests)
+        prompts = torch.tensor(
+            [self.tokenizer.convert_tokens_to_ids(prompt(request, self.facts.domains)) for request in requests], device=self.device
+        )
+        due = torch.tensor([[slot in request.slots for slot in SLOTS] for request in requests], device=self.device)
+        limits = torch.tensor([self.facts.longest.get(request.part, 0) for request in requests], device=self.device)
+        longest = int(limits.max())
+        tokens = torch.full((count, longest), self._pad, device=self.device)
+        scores = torch.zeros(count, device=self.device)
+        ended = torch.zeros(count, dtype=torch.bool, device=self.device)
+        output = self.model(input_ids=prompts, use_cache=True, logits_to_keep=1)
+        for step in range(longest):
+            logits = self._constrained(output.logits[:, -1].float(), due)
+            chosen, chance = _sampled(logits, generator)
+            chosen = torch.where(ended, self._pad, chosen)
+            scores += torch.where(ended, 0.0, chance)
+            tokens[:, step] = chosen
+            due &= chosen[:, None] != self._slot_ids[None]
+            ended |= (chosen == self._eos) | (step + 1 >= limits)
+            if bool(ended.all()):
+                break
+            output = self.model(input_ids=chosen[:, None], past_key_values=output.past_key_values, use_cache=True, logits_to_keep=1)
+        return [self._draft(request, ids, float(score)) for request, ids, score in zip(requests, tokens.tolist(), scores, strict=True)]
+
+    def _constrained(self, logits: torch.Tensor, due: torch.Tensor) -> torch.Tensor:
+        """Bar what may never be written, slots that are not (or no longer) due, and the end while any is."""
+        logits = logits + self._barred
+        logits[:, self._slot_ids] = logits[:, self._slot_ids].masked_fill(~due, -math.inf)
+        logits[:, self._eos] = logits[:, self._eos].masked_fill(due.any(1), -math.inf)
+        return logits
+
+    def _draft(self, request: CopyRequest, ids: list[int], score: float) -> Draft:
+        complete = self._eos in ids
+        ids = ids[: ids.index(self._eos)] if complete else [token for token in ids if token != self._pad]
+        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False).strip()
+        sound = complete and self.is_sound(request, text)
+        return Draft(request, text, sound, score / (len(ids) + 1))
+
+    def is_sound(self, request: CopyRequest, text: str) -> bool:
+        """Each slot once and no other, no sentence twice, and every short stretch of words known."""
+        slots = re.findall(r"<(\w+)>", text)
+        sentences = [sentence for sentence in re.split(r"(?<=[.!?。！？])\s*", text) if sentence]
+        return (
+            sorted(slots) == sorted(request.slots)
+            and bool(text)
+            and len(sentences) == len(set(sentences))
+            and self.phrases.hold(request.language, text)
+        )
+
+
+def special_tokens(domains: Sequence[str]) -> list[str]:
+    """All special tokens of the writer's tokenizer: padding and ends, controls, slots."""
+    controls = [f"<in:{language}>" for language in ("en", "zh")]
+    controls += [f"<{kind}:{name}>" for kind, names in (("part", PARTS), ("tone", TONES), ("aspect", ASPECTS), ("domain", domains)) for name in names]
+    return [PAD, BOS, EOS, NONE, *controls, *(f"<{slot}>" for slot in SLOTS)]
+
+
+def prompt(request: CopyRequest, domains: Sequence[str]) -> list[str]:
+    """The control tokens of a request, always of the same number."""
+    domain = request.domain if request.domain in domains else "general"
+    controls = [f"<in:{request.language}>", f"<part:{request.part}>", f"<tone:{request.tone}>", f"<aspect:{request.aspect}>", f"<domain:{domain}>"]
+    return [BOS, *controls, *(f"<{slot}>" if slot in request.slots else NONE for slot in SLOTS)]
+
+
+def _sampled(logits: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token per row by top-k and nucleus sampling, with its log-probability among all that were allowed."""
+    chances = torch.softmax(logits / TEMPERATURE, dim=-1)
+    top, ids = chances.topk(min(TOP_K, chances.shape[1]), dim=-1)
+    top = top.masked_fill(top.cumsum(-1) - top > TOP_P, 0.0)
+    place = torch.multinomial(top, 1, generator=generator)
+    chosen = ids.gather(1, place)[:, 0]
+    return chosen, chances.gather(1, chosen[:, None])[:, 0].clamp_min(1e-12).log()
+
+
+def _barred_tokens(tokenizer: Any) -> torch.Tensor:
+    """-inf for every token that holds a digit or a sign of money or share, and for all special ones but slots and the end; else 0."""
+    bias = torch.zeros(len(tokenizer))
+    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    allowed = {tokenizer.convert_tokens_to_ids(f"<{slot}>") for slot in SLOTS} | {tokenizer.convert_tokens_to_ids(EOS)}
+    for token in range(len(tokenizer)):
+        barred = token in special and token not in allowed
+        if barred or (token not in special and re.search(r"[\d$€£¥￥%％]", tokenizer.decode([token]))):
+            bias[token] = -math.inf
+    return bias
+
+
+def _stretches(language: str, text: str) -> list[str]:
+    """Overlapping runs of words (English) or characters (Chinese); slots and punctuation count as one each, ends as well."""
+    pattern = r"<\w+>|[\w'’-]+|[^\w\s]" if language == "en" else r"<\w+>|\S"
+    words = ["^", *re.findall(pattern, text), "$"]
+    size = WORDS_IN_A_ROW[language]
+    return [f"{language} " + " ".join(words[at : at + size]) for at in range(max(1, len(words) - size + 1))]
+
+
+def _hash(stretch: str) -> int:
+    return int.from_bytes(blake2b(stretch.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,328 @@
+"""`python -m training.content.train --help`: train the writer of a shop, alone. `make train` calls `train_writer`.
+
+Steps: the corpus (grammar, and what of the shop's descriptions can be used) -> tokenizer -> transformer -> measures on held-out lines and real products.
+"""
+
+import argparse
+import json
+import math
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from feature_repo import logs
+from feature_repo.errors import StoryshelfError
+from feature_repo.home import ShopHome
+from training.content import corpus
+from training.content.facts import FactLedger, ledger
+from training.content.model import BOS, EOS, PAD, PHRASES_FILE, WRITER_FILE, Draft, Phrases, Writer, WriterFacts, prompt, special_tokens
+from training.content.plan import ASPECTS, PARTS, TONES, CopyPlan, Saying, fill, pick, sayings
+from training.content.policy import Policy
+from training.errors import TrainingError
+from training.settings import TrainingSettings
+
+LINES, HELD_OUT = 40_000, 1_500
+STEPS, SMALL_STEPS = 1_100, 700
+"""Training steps on a shop with descriptions of its own, and on one that brings nothing but titles."""
+BATCH, PEAK_RATE = 64, 3e-3
+VOCABULARY = 3_000
+SIZE = {"hidden_size": 160, "intermediate_size": 448, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4}
+MEASURED, SAMPLES = 400, 40
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class WriterTraining:
+    """A trained writer: its folder (not sealed yet), what it was trained with, how it does, and samples that were drawn at random."""
+
+    folder: Path
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    samples: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to train; the default is sized for 4 minutes on 2 cores, tests take less."""
+
+    lines: int = LINES
+    steps: int | None = None
+    measured: int = MEASURED
+
+
+def train_writer(home: ShopHome, settings: TrainingSettings, out_folder: Path, progress: bool = True, effort: Effort | None = None) -> WriterTraining:
+    """Train and measure a writer for the shop. The same tables, seed and device give the same model.
+
+    `out_folder` must be empty or absent.
+
+    Raises:
+        TrainingError: the folder holds something, the shop has no products, or cuda is asked for and not there.
+    """
+    effort = effort or Effort()
+    device = device_of(settings.device)
+    if out_folder.exists() and any(out_folder.iterdir()):
+        raise TrainingError(f"{out_folder} is not empty: name a new folder for the writer.")
+    out_folder.mkdir(parents=True, exist_ok=True)
+    products = _products(home)
+    ledgers = [ledger(row) for row in products]
+    policy = Policy.load()
+    extra = corpus.from_descriptions(
+        [(book, {"en": row.get("description") or "", "zh": row.get("description_zh") or ""}) for book, row in zip(ledgers, products, strict=True)],
+        policy,
+    )
+    started = time.monotonic()
+    lines = corpus.sampled(effort.lines + HELD_OUT, settings.seed, extra)
+    held_out, lines = lines[:HELD_OUT], lines[HELD_OUT:]
+    steps = effort.steps or (STEPS if any(extra.values()) else SMALL_STEPS)
+    tokenizer = train_tokenizer([line.text for line in lines])
+    model = _fit(lines, tokenizer, steps, settings, device, progress)
+    _save(out_folder, model, tokenizer, lines)
+    seconds = time.monotonic() - started
+    writer = Writer.load(out_folder, device)
+    metrics, samples = measure(writer, ledgers, policy, effort.measured, settings.seed)
+    metrics |= {"perplexity": perplexity(model, tokenizer, held_out, device), "train_seconds": round(seconds, 1)}
+    metrics |= {"corpus_shop_sentences": float(sum(map(len, extra.values())))}
+    params = {"steps": steps, "lines": len(lines), "batch": BATCH, "vocabulary": len(tokenizer), "device": device, "seed": settings.seed, **SIZE}
+    params |= {"parameters": sum(weight.numel() for weight in model.parameters()), "policy_version": policy.version}
+    return WriterTraining(out_folder, params, metrics, samples)
+
+
+def device_of(setting: str) -> str:
+    """
+    Raises:
+        TrainingError: cuda is asked for and not there.
+    """
+    if setting == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("STORYSHELF_DEVICE=cuda, but PyTorch finds no CUDA device: set it to auto or cpu.")
+    return "cuda" if setting != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Byte-level BPE (Wang et al. 2019, arXiv 1909.03341): any text of any language can be written, and no token is unknown."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [AddedToken(token, special=True, normalized=False) for token in special_tokens(corpus.DOMAINS)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), max_token_length=12, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD, clean_up_tokenization_spaces=False)
+
+
+def measure(writer: Writer, ledgers: Sequence[FactLedger], policy: Policy, count: int, seed: int) -> tuple[dict[str, float], pd.DataFrame]:
+    """How the writer does on random products of the shop, raw (its only try) and as the gate lets it through (several tries)."""
+    plans = _plans(writer, ledgers, count, random.Random(seed))
+    books = {book.product_id: book for book in ledgers}
+    started = time.monotonic()
+    raw = writer.write([plan.request for plan in plans], seed)
+    seconds = time.monotonic() - started
+    texts = [fill(draft.text, plan) for draft, plan in zip(raw, plans, strict=True)]
+    results = [policy.check(text, books[plan.product_id].facts, plan.language) for text, plan in zip(texts, plans, strict=True)]
+    passed = [draft.sound and result.ok for draft, result in zip(raw, results, strict=True)]
+
+    def accept(at: int, draft: Draft) -> bool:
+        plan = plans[at]
+        return passed[at] or policy.check(fill(draft.text, plan), books[plan.product_id].facts, plan.language).ok
+
+    final, _ = writer.write_until([plan.request for plan in plans], accept, seed)
+    count = max(len(plans), 1)
+    metrics = {
+        "slot_validity_raw": sum(sorted(corpus.slots_of(d.text)) == sorted(d.request.slots) for d in raw) / count,
+        "sound_raw": sum(draft.sound for draft in raw) / count,
+        "violations_raw": sum(len(result.violations) for result in results) / count,
+        "violating_share_raw": sum(not result.ok for result in results) / count,
+        "fallback_rate": sum(draft is None for draft in final) / count,
+        "drafts_per_second": len(raw) / max(seconds, 1e-9),
+        **{f"control_{kind}": value for kind, value in control_accuracy(final, seed).items()},
+    }
+    for language in ("en", "zh"):
+        drafts = [draft.text for draft in final if draft and draft.request.language == language]
+        metrics |= {f"distinct_{n}_{language}": distinct(drafts, n, language) for n in (1, 2, 4)}
+    rows = [
+        {"product_id": p.product_id, "part": p.part, "language": p.language, "tone": p.tone, "aspect": p.aspect, "raw": t, "sound": d.sound,
+         "violations": "; ".join(f"{v.kind}: {v.text}" for v in r.violations), "text": fill(f.text, p) if f else None}
+        for p, t, d, r, f in zip(plans, texts, raw, results, final, strict=True)
+    ]  # fmt: skip
+    return {name: round(value, 6) for name, value in metrics.items()}, pd.DataFrame(rows).head(SAMPLES)
+
+
+def control_accuracy(drafts: Sequence[Draft | None], seed: int) -> dict[str, float]:
+    """Share of drafts whose tone and aspect a plain classifier reads off again. It learned from the grammar, the writer's own school: a check that
+    the controls work, no proof that a reader hears them."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    found = [draft for draft in drafts if draft and draft.request.part in {"push", "body", "paragraph"}]
+    if not found:
+        return {}
+    lines = [line for line in corpus.sampled(6_000, seed + 1, {}) if line.request.part in {"push", "body", "paragraph"}]
+    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), min_df=3, max_features=20_000)
+    known, asked = words.fit_transform([line.text for line in lines]), words.transform([draft.text for draft in found])
+    result = {}
+    for kind in ("tone", "aspect"):
+        model = LogisticRegression(max_iter=200, C=10.0).fit(known, [getattr(line.request, kind) for line in lines])
+        result[kind] = float(np.mean(model.predict(asked) == np.array([getattr(draft.request, kind) for draft in found])))
+    return result
+
+
+def distinct(texts: Sequence[str], n: int, language: str) -> float:
+    """Distinct n-grams over all n-grams (Li et al. 2016, arXiv 1510.03055) of delexicalised text; words in English, characters in Chinese."""
+    grams: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        words = text.split() if language == "en" else [char for char in text if not char.isspace()]
+        grams.update(tuple(words[at : at + n]) for at in range(len(words) - n + 1))
+    return len(grams) / max(sum(grams.values()), 1)
+
+
+@torch.inference_mode()
+def perplexity(model: Any, tokenizer: Any, lines: Sequence[corpus.Line], device: str) -> float:
+    """exp of the mean negative log-likelihood per token of the text (controls not counted) on lines that were not trained on."""
+    model.eval()
+    total, count = 0.0, 0
+    for start in range(0, len(lines), BATCH):
+        inputs, labels = _padded([_encoded(line, tokenizer) for line in lines[start : start + BATCH]], tokenizer.pad_token_id, device)
+        size = int((labels != IGNORED).sum())
+        total += float(model(input_ids=inputs, labels=labels).loss) * size
+        count += size
+    return round(math.exp(total / max(count, 1)), 4)
+
+
+def _fit(lines: Sequence[corpus.Line], tokenizer: Any, steps: int, settings: TrainingSettings, device: str, progress: bool) -> Any:
+    """AdamW with warm-up and cosine decay; batches of like length, so that little is padding."""
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(settings.threads)
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=True, **ends, **SIZE)
+    model = LlamaForCausalLM(config).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.95), weight_decay=0.05)
+    warm_up = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm_up, 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
+    )
+    encoded = [_encoded(line, tokenizer) for line in lines]
+    batches = _batches(encoded, steps, random.Random(settings.seed))
+    bar = tqdm(batches, desc="writer", unit="step", disable=not progress or not sys.stderr.isatty())
+    for batch in bar:
+        inputs, labels = _padded([encoded[at] for at in batch], tokenizer.pad_token_id, device)
+        loss = model(input_ids=inputs, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    return model.eval()
+
+
+def _encoded(line: corpus.Line, tokenizer: Any) -> tuple[list[int], list[int]]:
+    """(controls, text with its end) as token ids."""
+    controls = tokenizer.convert_tokens_to_ids(prompt(line.request, corpus.DOMAINS))
+    return controls, [*tokenizer(line.text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def _batches(encoded: Sequence[tuple[list[int], list[int]]], steps: int, rng: random.Random) -> list[list[int]]:
+    """`steps` batches: shuffled, sorted by length inside windows of 50 batches, shuffled again; as many passes as needed."""
+    batches: list[list[int]] = []
+    while len(batches) < steps:
+        order = rng.sample(range(len(encoded)), len(encoded))
+        taken = []
+        for start in range(0, len(order), 50 * BATCH):
+            window = sorted(order[start : start + 50 * BATCH], key=lambda at: len(encoded[at][1]))
+            taken += [window[at : at + BATCH] for at in range(0, len(window), BATCH)]
+        rng.shuffle(taken)
+        batches += taken
+    return batches[:steps]
+
+
+def _padded(rows: Sequence[tuple[list[int], list[int]]], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and labels, int64[rows, longest]; controls and padding carry no label."""
+    longest = max(len(controls) + len(text) for controls, text in rows)
+    inputs = torch.full((len(rows), longest), pad)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for at, (controls, text) in enumerate(rows):
+        inputs[at, : len(controls) + len(text)] = torch.tensor(controls + text)
+        labels[at, len(controls) : len(controls) + len(text)] = torch.tensor(text)
+    return inputs.to(device), labels.to(device)
+
+
+def _save(folder: Path, model: Any, tokenizer: Any, lines: Sequence[corpus.Line]) -> None:
+    transformers_logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    longest: dict[str, int] = {}
+    known: dict[str, set[tuple[str, ...]]] = {}
+    for line in lines:
+        request = line.request
+        longest[request.part] = max(longest.get(request.part, 0), len(_encoded(line, tokenizer)[1]) + 4)
+        known.setdefault(f"{request.language}|{request.part}|{request.tone}", set()).add(request.slots)
+    facts = WriterFacts(corpus.DOMAINS, longest, {key: sorted(map(list, sets)) for key, sets in known.items()})
+    facts.write(folder / WRITER_FILE)
+    Phrases.of((line.request.language, line.text) for line in lines).save(folder / PHRASES_FILE)
+
+
+def _products(home: ShopHome) -> list[dict[str, Any]]:
+    """One row per product of the shop, the latest."""
+    file = home.tables / "products.parquet"
+    if not file.exists():
+        raise TrainingError(f"{file} is missing: run `make features SHOP={home.shop} DATA=<folder>` first.")
+    table = pd.read_parquet(file)
+    if table.empty:
+        raise TrainingError(f"Shop '{home.shop}' has no products to write about.")
+    latest = table.sort_values("valid_from", na_position="first", kind="stable").drop_duplicates("product_id", keep="last")
+    return [{str(name): value for name, value in row.items()} for row in latest.sort_values("product_id").to_dict("records")]
+
+
+def _plans(writer: Writer, ledgers: Sequence[FactLedger], count: int, rng: random.Random) -> list[CopyPlan]:
+    """Random products, parts, tones, aspects and languages, with the facts that the product has."""
+    plans = []
+    for _ in range(count):
+        book, language = rng.choice(ledgers), rng.choice(("en", "zh"))
+        title = book.get("title")
+        part, tone, aspect = (
+            rng.choice([name for name in PARTS if name not in {"headline", "opening", "closing"}]),
+            rng.choice(TONES),
+            rng.choice(ASPECTS),
+        )
+        if title is None:
+            continue
+        name = Saying("title", title.phrases[language], (title,))
+        extra = pick(part, sayings(book, aspect, language, turn=rng.randrange(4)), writer.known(language, part, tone), rng)
+        plans.append(CopyPlan(book.product_id, part, language, tone, aspect, book.domain, (name, *extra)))
+    return plans
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Train the writer of a shop and print its measures as JSON.")
+    parser.add_argument("--shop", default="", help="shop whose home to use (default: the one trained last)")
+    parser.add_argument("--out", type=Path, help="new folder for the checkpoint (default: a temporary one)")
+    parser.add_argument("--steps", type=int, help=f"training steps (default {STEPS}; {SMALL_STEPS} for a shop without descriptions)")
+    arguments = parser.parse_args()
+    logs.configure()
+    try:
+        settings = TrainingSettings()
+        out = arguments.out or Path(tempfile.mkdtemp(prefix="storyshelf-writer-"))
+        done = train_writer(ShopHome.open(settings, arguments.shop), settings, out, effort=Effort(steps=arguments.steps))
+    except StoryshelfError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps({"folder": str(done.folder), "params": done.params, "metrics": done.metrics}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
