@@ -44,7 +44,9 @@ def test_a_label_is_a_user_s_day_as_of_the_first_purchase() -> None:
 
 
 def test_a_longer_horizon_takes_the_following_days() -> None:
-    rows = events(("purchase", "u1", "a", "2026-01-02T09:00"), ("purchase", "u1", "b", "2026-01-04T08:00"), ("purchase", "u1", "c", "2026-01-05T10:00"))
+    rows = events(
+        ("purchase", "u1", "a", "2026-01-02T09:00"), ("purchase", "u1", "b", "2026-01-04T08:00"), ("purchase", "u1", "c", "2026-01-05T10:00")
+    )
     found = purchase_labels(rows, "purchase", at("2026-01-02"), at("2026-01-10"), horizon_days=3)
     assert found.relevance == ({"a": 1.0, "b": 1.0}, {"b": 1.0, "c": 1.0}, {"c": 1.0})
 

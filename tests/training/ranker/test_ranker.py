@@ -1,0 +1,64 @@
+"""The ranker learns an order, explains it and keeps it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.errors import TrainingError
+from training.ranker.model import Ranker
+from training.ranker.train import fit, importance, refit
+from training.registry import ModelFolder, ModelMeta
+from training.settings import TrainingSettings
+
+NAMES = ("noise", "taste", "price")
+META = ModelMeta("ranker", "lambdamart", "ranker_v1", "print-1", {"retriever": "abc"})
+SETTINGS = TrainingSettings(trees=30, threads=1)
+
+
+def rows(groups: int = 60, size: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Relevant is what has the most taste."""
+    generator = np.random.default_rng(1)
+    matrix = generator.random((groups * size, len(NAMES)), np.float32)
+    matrix[::7, 2] = np.nan
+    taste = matrix[:, 1].reshape(groups, size)
+    return matrix, (taste >= np.sort(taste)[:, [-2]]).astype(np.float32).ravel(), np.repeat(np.arange(groups), size)
+
+
+def test_it_learns_explains_and_repeats(tmp_path: Path) -> None:
+    ranker, metrics = fit(*rows(), NAMES, META, SETTINGS)
+    again, _ = fit(*rows(), NAMES, META, SETTINGS)
+    matrix = rows()[0][:12]
+    scores = ranker.score(matrix)
+    assert scores.dtype == np.float32 and scores.shape == (12,)
+    assert np.argmax(scores) in np.argsort(-matrix[:, 1])[:2]
+    np.testing.assert_array_equal(scores, again.score(matrix))
+    assert metrics["ranker_later_ndcg_10"] > 0.8  # a random order has about 0.5
+    assert next(iter(importance(ranker))) == "taste"
+    parts = ranker.contributions(matrix)
+    assert parts.shape == matrix.shape
+    # What the features add to the scores differs between rows exactly as the scores do.
+    np.testing.assert_allclose(parts.sum(axis=1) - parts.sum(axis=1)[0], scores - scores[0], atol=1e-4)
+    ranker.save(tmp_path)
+    ModelFolder.write(tmp_path, META)
+    loaded = Ranker.load(tmp_path, "print-1")
+    np.testing.assert_array_equal(loaded.score(matrix), scores)
+    assert loaded.feature_names == NAMES and loaded.requires == {"retriever": "abc"}
+
+
+def test_nothing_to_score() -> None:
+    ranker = refit(*rows(4), NAMES, META, SETTINGS, 3)
+    assert ranker.score(np.zeros((0, 3), np.float32)).shape == (0,)
+    assert ranker.contributions(np.zeros((0, 3), np.float32)).shape == (0, 3)
+
+
+def test_other_feature_definitions_are_refused(tmp_path: Path) -> None:
+    refit(*rows(4), NAMES, META, SETTINGS, 3).save(tmp_path)
+    ModelFolder.write(tmp_path, META)
+    with pytest.raises(TrainingError, match="print-2: run `make train`"):
+        Ranker.load(tmp_path, "print-2")
+
+
+def test_one_group_is_too_few() -> None:
+    with pytest.raises(TrainingError, match="fewer than two"):
+        fit(*rows(1), NAMES, META, SETTINGS)
