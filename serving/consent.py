@@ -6,7 +6,6 @@ Three records speak: the shop's consents table (`home.tables`), unsubscribe even
 
 import sqlite3
 import threading
-from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +44,7 @@ class Consent:
         self._granted: dict[tuple[str, str], tuple[bool, datetime]] = {}
         self._stopped: dict[tuple[str, str], datetime] = {}
         self._read: dict[Path, tuple[int, int, int]] = {}
+        self._posted: sqlite3.Connection | None = None
         self._posted_rowid = 0
         self._lock = threading.Lock()
 
@@ -73,6 +73,8 @@ class Consent:
 
     def close(self) -> None:
         self._outbox.close()
+        if self._posted is not None:
+            self._posted.close()
 
     def _refresh(self) -> None:
         consents, events = self._home.tables / "consents.parquet", self._home.tables / "events.parquet"
@@ -92,14 +94,16 @@ class Consent:
 
     def _read_posted(self) -> None:
         """Unsubscribe events that the service accepted since the last look."""
-        if not self._home.events_db.exists():
-            return
-        with closing(sqlite3.connect(f"{self._home.events_db.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)) as db:
-            last = int(db.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()[0])
-            if last == self._posted_rowid:
+        if self._posted is None:
+            if not self._home.events_db.exists():
                 return
-            new = "SELECT user_id, channel, event_time FROM events WHERE rowid > ? AND rowid <= ?"
-            rows = db.execute(f"{new} AND event_type = 'unsubscribe' AND user_id IS NOT NULL", (self._posted_rowid, last)).fetchall()
+            uri = f"{self._home.events_db.resolve().as_uri()}?mode=ro"
+            self._posted = sqlite3.connect(uri, uri=True, timeout=30.0, isolation_level=None, check_same_thread=False)
+        last = int(self._posted.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()[0])
+        if last == self._posted_rowid:
+            return
+        new = "SELECT user_id, channel, event_time FROM events WHERE rowid > ? AND rowid <= ?"
+        rows = self._posted.execute(f"{new} AND event_type = 'unsubscribe' AND user_id IS NOT NULL", (self._posted_rowid, last)).fetchall()
         for user_id, channel, at in rows:
             key, when = (str(user_id), str(channel or _EVERY_CHANNEL)), datetime.fromisoformat(str(at)).astimezone(UTC)
             self._stopped[key] = max(when, self._stopped.get(key, when))

@@ -17,11 +17,13 @@ class Contacts:
     """Read-only view of the contacts table. A shop that brought none has no file, and nobody is reachable."""
 
     def __init__(self, path: Path, channel: str) -> None:
-        self._channel = channel
-        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False) if path.exists() else None
+        self._path, self._channel = path, channel
+        self._db: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def find(self, user_id: str) -> Contact | None:
         """The user's contact on this channel; None without one. Of several rows, the last one read counts."""
+        self._reopen()
         if self._db is None:
             return None
         sql = "SELECT address, language FROM contacts WHERE user_id = ? AND channel = ? AND address <> '' ORDER BY rowid DESC LIMIT 1"
@@ -32,3 +34,15 @@ class Contacts:
         if self._db is not None:
             self._db.close()
             self._db = None
+        self._opened = None
+
+    def _reopen(self) -> None:
+        """The table is replaced as a whole when the shop is read again: who was taken out of it is not written to from then on."""
+        file = self._path.stat() if self._path.exists() else None
+        found = (file.st_ino, file.st_mtime_ns) if file else None
+        if found == self._opened:
+            return
+        self.close()
+        if found:
+            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        self._opened = found

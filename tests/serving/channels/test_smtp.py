@@ -141,6 +141,14 @@ def test_a_contact_does_not_show_its_address(home: ShopHome, letter: Letter) -> 
     assert repr(contact) == repr(Contact("other@people.example", None))
 
 
+def test_who_is_taken_out_of_the_contacts_is_not_reached_from_then_on(home: ShopHome, tmp_path: Path, letter: Letter) -> None:
+    channel = SmtpChannel(home, settings(tmp_path))
+    assert channel.reaches(letter.user_id)
+    write_contacts(home, {})
+    assert not channel.reaches(letter.user_id)
+    assert channel.deliver(letter).detail == "no address"
+
+
 def test_a_shop_without_contacts_reaches_nobody(home: ShopHome, tmp_path: Path, letter: Letter) -> None:
     home.contacts_db.unlink()
     assert not SmtpChannel(home, settings(tmp_path)).reaches(letter.user_id)
