@@ -1,0 +1,320 @@
+"""One method per question: reads the request, decides, writes the decision to the journal, answers. No HTTP in here."""
+
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from feature_repo.event_log import EventLog
+from feature_repo.events import Event
+from feature_repo.home import Pseudonyms, ShopHome
+from feature_repo.ingest import config
+from feature_repo.journal import Content, Decision, Item, Journal, Kind
+from feature_repo.online import UserReader, UserRow
+from feature_repo.shop import ShopConfig
+from feature_repo.store import fingerprint
+from serving import contracts, metrics
+from serving.consent import Consent
+from serving.errors import ApiError
+from serving.recommend import Recommender, Shelf, StageClock
+from serving.release import Release, bundle_folder
+from serving.settings import ServingSettings
+from serving.snapshot import Keeper, Snapshot
+from serving.unsubscribe import read_token
+
+log = logging.getLogger(__name__)
+
+SAMPLES = 6
+
+
+class Answers:
+    """Everything one shop's service answers with. Build it with `open`; safe to call from several threads.
+
+    Users are pseudonyms in here; only the methods that take a request of `contracts` take the shop's own ids.
+    """
+
+    def __init__(
+        self, home: ShopHome, settings: ServingSettings, release: Release, keeper: Keeper, users: UserReader, pseudonyms: Pseudonyms
+    ) -> None:
+        self.home, self.settings, self.release, self.keeper, self.users, self.pseudonyms = home, settings, release, keeper, users, pseudonyms
+        self.recommender = Recommender(release.profiles, release.ranker, settings.candidates, settings.category_share)
+        self.composer = Composer(release.writer)
+        self.journal = Journal(home.journal, settings.journal_limits())
+        self.events_log = EventLog(home.events_db)
+        self.shop_config: ShopConfig = config(home)
+        self.models = dict(release.versions)
+        self._consent: Consent | None = None
+        self._random = random.Random()
+        self._lock = threading.Lock()
+        self._clock = StageClock(metrics.observe_stage)
+
+    @classmethod
+    def open(cls, home: ShopHome, settings: ServingSettings) -> "Answers":
+        """Load the release and the features, and start watching the home.
+
+        Raises:
+            StoryshelfError: no bundle, no features, models that don't fit the features or each other, or a lost key.
+        """
+        release = Release.load(bundle_folder(home, settings.bundle), fingerprint(home, "ranker_v1"))
+        keeper = Keeper(home, release.retrievers, settings.reload_s, lambda _: metrics.FEATURES.set_to_current_time()).start()
+        metrics.FEATURES.set_to_current_time()
+        for kind, version in release.versions.items():
+            metrics.MODELS.labels(kind, version).set(1)
+        answers = cls(home, settings, release, keeper, UserReader(home), home.pseudonyms(settings))
+        log.info("Shop '%s': %d products, models %s.", home.shop, len(keeper.current.matrix.product_ids), answers.models)
+        return answers
+
+    def close(self) -> None:
+        """Write what the journal still holds and stop watching."""
+        self.keeper.close()
+        self.journal.close()
+        if self._consent:
+            self._consent.close()
+
+    # What programs call: pseudonyms in, records out.
+
+    def user(self, user_id: str) -> UserRow | None:
+        with self._clock.stage("user"):
+            return self.users.read(user_id)
+
+    def shelf(self, user_id: str, n: int, policy: str = "default", shop: Snapshot | None = None) -> Shelf:
+        """Decide on at most n products for a pseudonym.
+
+        Raises:
+            ApiError: the shop has no products (503, empty_catalogue).
+        """
+        shop = shop or self.keeper.current
+        if not len(shop.matrix.product_ids):
+            raise ApiError(503, "empty_catalogue", f"Shop '{self.home.shop}' has no products: bring some and run `make features`.")
+        return self.recommender.shelf(shop, self.user(user_id), user_id, n, policy, shop.now(), self._clock)
+
+    def decision(
+        self,
+        request_id: str,
+        kind: Kind,
+        surface: str,
+        n: int,
+        shop: Snapshot,
+        shelf: Shelf,
+        contents: Sequence[Content] = (),
+        degraded: Sequence[str] = (),
+        latency_ms: float = 0.0,
+        arm: str | None = None,
+    ) -> Decision:
+        """The journal's record of a shelf, with the texts written for it: all that was shown and a sampled share of what was not."""
+        return Decision(
+            request_id=request_id,
+            at=shop.now(),
+            kind=kind,
+            surface=surface,
+            user_id=shelf.profile.user_id or "",
+            n=n,
+            models=self.models,
+            user_features=user_features(shelf.user),
+            product_matrix_version=shop.matrix.version,
+            candidate_ids=[str(product) for product in shop.matrix.product_ids[shelf.rows]],
+            feature_names=shelf.feature_names,
+            policy=shelf.policy,
+            degraded=tuple(dict.fromkeys((*shelf.degraded, *degraded))),
+            latency_ms=latency_ms,
+            arm=arm,
+            sample_share=self.settings.journal_sample_share,
+            items=self._items(shop, shelf),
+            contents=tuple(contents),
+        )
+
+    def _items(self, shop: Snapshot, shelf: Shelf) -> tuple[Item, ...]:
+        shown = {item.candidate: item for item in shelf.items}
+        price = shop.matrix.column("product_price")
+        category = shop.matrix.texts["product_category"]
+        items = []
+        for place, row in enumerate(shelf.rows):
+            item = shown.get(place)
+            if item is None and self._random.random() >= self.settings.journal_sample_share:
+                continue
+            items.append(
+                Item(
+                    product_id=str(shop.matrix.product_ids[row]),
+                    rank=item.rank if item else 0,
+                    score=float(shelf.scores[place]),
+                    returned=item is not None,
+                    propensity=1.0 if item else 0.0,
+                    features=shelf.features[place],
+                    category=category[row],
+                    price=number(price[row]),
+                    reasons=item.reasons if item else (),
+                )
+            )
+        return tuple(sorted(items, key=lambda each: (each.rank == 0, each.rank)))
+
+    # What the API calls: requests in, answers out.
+
+    def recommendations(self, asked: contracts.RecommendationsRequest, request_id: str) -> contracts.RecommendationsResponse:
+        began = time.perf_counter()
+        shop = self.keeper.current
+        shelf = self.shelf(self.pseudonyms.user(asked.user_id), asked.n, asked.policy, shop)
+        answer = contracts.RecommendationsResponse(
+            request_id=request_id, items=self._shown(shop, shelf), models=self.models, degraded=list(shelf.degraded), policy=shelf.policy,
+        )  # fmt: skip
+        self._keep(self.decision(request_id, "recommendations", asked.surface, asked.n, shop, shelf, latency_ms=_since(began)))
+        return answer
+
+    def profile(self, asked: contracts.ProfileRequest, request_id: str) -> contracts.ProfileResponse:
+        user_id = self.pseudonyms.user(asked.user_id)
+        user = self.user(user_id)
+        profile = self.recommender.profile(user, user_id)
+        interests = [
+            contracts.InterestShown(
+                kind=each.kind, subject=each.subject, weight=each.weight, behaviour=each.behaviour, social=each.social, preference=each.preference,
+                evidence=[contracts.EvidenceShown(signal=evidence.signal, value=evidence.value) for evidence in each.evidence],
+            )
+            for each in profile.interests
+        ]  # fmt: skip
+        return contracts.ProfileResponse(
+            request_id=request_id, user_id=asked.user_id, known=user is not None, language=profile.language, price_level=profile.price_level,
+            signal_weights=profile.signal_weights, interests=interests, models=self.models, degraded=[] if user else ["new_user"],
+        )  # fmt: skip
+
+    def events(self, asked: contracts.EventsRequest, request_id: str) -> contracts.EventsResponse:
+        """Check each event by itself, keep the good ones in one transaction.
+
+        Raises:
+            FeatureRepoError: the log can't be written; then none of the batch is kept.
+        """
+        shop = self.keeper.current
+        now = shop.now()
+        good: list[Event] = []
+        rejected: list[contracts.Rejected] = []
+        seen: set[str] = set()
+        twice: list[str] = []
+        for index, raw in enumerate(asked.events):
+            event_id = raw.get("event_id") if isinstance(raw, dict) and isinstance(raw.get("event_id"), str) else None
+            checked = self._event(raw, shop, now)
+            if isinstance(checked, tuple):
+                rejected.append(contracts.Rejected(index=index, event_id=event_id, code=checked[0], message=checked[1]))
+            elif checked.event_id in seen:
+                twice.append(checked.event_id)
+            else:
+                seen.add(checked.event_id)
+                good.append(checked)
+        with self._clock.stage("events"):
+            accepted = self.event_log.append(good) if good else []
+        new = set(accepted)
+        for event in good:
+            metrics.EVENTS.labels(str(event.event_type), "accepted" if event.event_id in new else "duplicate").inc()
+        for refused in rejected:
+            metrics.EVENTS.labels("any", refused.code).inc()
+        duplicates = [event.event_id for event in good if event.event_id not in new] + twice
+        return contracts.EventsResponse(request_id=request_id, accepted=accepted, duplicates=duplicates, rejected=rejected)
+
+    def _event(self, raw: Any, shop: Snapshot, now: datetime) -> Event | tuple[str, str]:
+        """The event as the log keeps it, or the code and message of what is wrong with it."""
+        try:
+            posted = contracts.PostedEvent.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "event"
+            return "invalid", f"{place}: {first['msg'].removeprefix('Value error, ')}"
+        if posted.product_id is None and posted.event_type != "unsubscribe":
+            return "no_product", f"product_id: a {posted.event_type} names the product it is about."
+        if posted.product_id is not None and posted.product_id not in shop.matrix.index:
+            return "unknown_product", f"product_id: the catalogue has no product '{posted.product_id}'."
+        if posted.event_time > now + timedelta(seconds=self.settings.event_future_s):
+            return "future", f"event_time: {posted.event_time.isoformat()} is after the shop's time, {now.isoformat(timespec='seconds')}."
+        if posted.event_type == "unsubscribe" and posted.user_id is None:
+            return "no_user", "user_id: an unsubscribe names who it is from."
+        fields = posted.model_dump(exclude={"event_type", "user_id"})
+        user_id = None if posted.user_id is None else self.pseudonyms.user(posted.user_id)
+        return Event(event_type=posted.event_type, user_id=user_id, arrived_at=now, **fields)
+
+    def read_unsubscribe(self, token: str) -> str:
+        """The channel that a link is about; changes nothing.
+
+        Raises:
+            BadToken: this shop did not make the token.
+        """
+        return read_token(self.pseudonyms, token).channel
+
+    def unsubscribe(self, token: str) -> str:
+        """Suppress the link's user on its channel, committed on return; returns the channel.
+
+        Raises:
+            BadToken: this shop did not make the token.
+        """
+        asked = read_token(self.pseudonyms, token)
+        with self._lock:
+            if self._consent is None:
+                self._consent = Consent(self.home)
+        self._consent.suppress(asked.user_id, asked.channel, "link")
+        return asked.channel
+
+    def shop(self, request_id: str) -> contracts.ShopResponse:
+        shop = self.keeper.current
+        return contracts.ShopResponse(
+            request_id=request_id, shop=self.home.shop, name=self.shop_config.name, now=shop.now(), languages=list(self.shop_config.languages),
+            products=len(shop.matrix.product_ids), sample_shoppers=self._samples(), models=self.models,
+            key_required=bool(self.settings.api_key.get_secret_value()),
+        )  # fmt: skip
+
+    def health(self) -> contracts.Health:
+        return contracts.Health(status="ready", shop=self.home.shop, models=self.models)
+
+    def count_journal(self) -> None:
+        metrics.JOURNAL_WRITTEN.set(self.journal.written)
+        metrics.JOURNAL_DROPPED.set(self.journal.dropped)
+
+    def _samples(self) -> list[str]:
+        """Ids to try on the front page: only of the simulated shop, whose shoppers are nobody. Real ids are never kept."""
+        if self.home.manifest().get("source") != "demo":
+            return []
+        from feature_repo.sources.demo.shoppers import MEI  # loads the simulator, which no other shop needs
+
+        return [MEI, *(f"s{number:05d}" for number in range(1, SAMPLES))]
+
+    def _keep(self, decision: Decision) -> None:
+        for fallback in decision.degraded:
+            metrics.DEGRADED.labels(fallback).inc()
+        self.journal.record(decision)
+
+    def _shown(self, shop: Snapshot, shelf: Shelf) -> list[contracts.ShelfItem]:
+        return [contracts.ShelfItem(**self._fields(shop, item)) for item in shelf.items]
+
+    def _fields(self, shop: Snapshot, item: Any) -> dict[str, Any]:
+        row = item.row
+        return {
+            "product_id": item.product_id,
+            "score": item.score,
+            "rank": item.rank,
+            "reasons": [contracts.Why(code=each.code, text=each.text, text_zh=each.text_zh) for each in item.reasons],
+            "title": shop.matrix.texts["product_title"][row],
+            "title_zh": shop.titles_zh.get(item.product_id),
+            "category": shop.matrix.texts["product_category"][row],
+            "brand": shop.matrix.texts["product_brand"][row],
+            "price": number(shop.matrix.column("product_price")[row]),
+            "currency": self.shop_config.currency,
+        }
+
+
+def user_features(user: UserRow | None) -> dict[str, Any]:
+    """A user's feature row as the journal keeps it: numbers, unix times and texts by name, and the interests as two arrays."""
+    if user is None:
+        return {}
+    interests = {"interest_keys": list(user.interests.keys), "interest_signals": np.asarray(user.interests.signals).ravel()}
+    return {**{name: number(value) for name, value in {**user.values(), **user.at}.items()}, **user.texts, **interests}
+
+
+def number(value: Any) -> float | None:
+    """A float, None where missing. The shortest decimal that gives the same float32, so that 19.99 stays 19.99."""
+    found = float(str(value)) if isinstance(value, np.float32) else float(value)
+    return None if math.isnan(found) else found
+
+
+def _since(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 3)

@@ -1,0 +1,186 @@
+"""Why an item is shown: sentences that are true for it, ordered by what moved its score.
+
+A reason is offered only where its condition holds for this shopper and this product, whatever the model says; the ranker's
+contributions decide which of the true ones are told. Nothing names or points at another person: what followed people and groups do is
+told as one crowd, and only to a shopper whose circles are more than one tie.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.journal import Reason
+from feature_repo.vectors import RANKER_FEATURES
+from training.profile import Interest, Profile
+
+Floats = NDArray[np.float32]
+
+LONGEST = 3
+"""Reasons told per item."""
+NEW_DAYS = 30
+POPULAR_RANK = 100
+"""A product is called popular while it is among this many."""
+PRICE_GAP = 0.15
+"""Place in the category's prices, 0 to 1: within this distance of the shopper's mean a price is called usual for them."""
+
+_COLUMN = {name: position for position, name in enumerate(RANKER_FEATURES)}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One item to give reasons for. `values` and `contributions` are float32[F] in the order of RANKER_FEATURES; `categories` from leaf to root."""
+
+    categories: tuple[str, ...]
+    categories_zh: Mapping[str, str]
+    brand: str | None
+    values: Floats
+    contributions: Floats
+
+    def value(self, name: str) -> float:
+        """NaN where missing or where the ranker has no such feature."""
+        return float(self.values[_COLUMN[name]]) if name in _COLUMN else float("nan")
+
+    def moved(self, *names: str) -> float:
+        """What these features added to the score together."""
+        return float(sum(self.contributions[_COLUMN[name]] for name in names if name in _COLUMN))
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of reason: when it holds (`subject` gives what to name, None = does not hold), the features behind it, and its words."""
+
+    code: str
+    subject: Callable[[Shown, "_Known"], str | None]
+    features: tuple[str, ...]
+    text: str
+    text_zh: str
+    first: float = 0.0
+    """Added to the contribution: a stated wish is told before what was only observed."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the conditions ask of the shopper."""
+
+    categories: Mapping[str, Interest]
+    brands: Mapping[str, Interest]
+    circles: float
+
+
+def _evidence(interest: Interest | None, *signals: str) -> float:
+    return sum(each.value for each in interest.evidence if each.signal in signals) if interest else 0.0
+
+
+def _category_with(*signals: str) -> Callable[[Shown, _Known], str | None]:
+    """The product's category, if the shopper's evidence for it holds one of the signals and nothing speaks against it."""
+
+    def subject(item: Shown, known: _Known) -> str | None:
+        for category in item.categories:
+            interest = known.categories.get(category)
+            if interest and interest.weight > 0 and _evidence(interest, *signals) > 0:
+                return category
+        return None
+
+    return subject
+
+
+def _brand_with(*signals: str) -> Callable[[Shown, _Known], str | None]:
+    def subject(item: Shown, known: _Known) -> str | None:
+        interest = known.brands.get(item.brand or "")
+        return item.brand if interest and interest.weight > 0 and _evidence(interest, *signals) > 0 else None
+
+    return subject
+
+
+def _circles(item: Shown, known: _Known) -> str | None:
+    return _category_with("follow", "group")(item, known) if known.circles >= 2 else None
+
+
+def _when(condition: Callable[[Shown], bool]) -> Callable[[Shown, _Known], str | None]:
+    return lambda item, known: "" if condition(item) else None
+
+
+_KINDS = (
+    _Kind("likes_category", _category_with("like"), ("up_category_preference", "up_liked", "up_category_interest"), "You like {}", "您喜欢{}", 1.0),
+    _Kind("likes_brand", _brand_with("like"), ("up_brand_preference", "up_liked", "up_brand_interest"), "You like {}", "您喜欢{}", 0.9),
+    _Kind(
+        "bought_before", _when(lambda item: item.value("up_purchases") > 0), ("up_purchases", "up_days_since_purchase", "score_repeat", "rank_repeat"),
+        "You bought this before", "您买过这件商品",
+    ),
+    _Kind(
+        "looked_at", _when(lambda item: item.value("up_views_and_buys") > 0 and not item.value("up_purchases") > 0),
+        ("up_views_and_buys", "up_days_since_view", "score_repeat", "rank_repeat"),
+        "You looked at this", "您看过这件商品",
+    ),
+    _Kind(
+        "bought_category", _category_with("purchase"), ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
+        "You bought from {}", "您买过{}",
+    ),
+    _Kind("reviewed_category", _category_with("review"), ("up_category_behaviour", "up_category_interest"), "You rated {} well", "您给{}打过好评"),
+    _Kind(
+        "looked_at_category", _category_with("view", "cart"), ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
+        "You looked at {}", "您浏览过{}",
+    ),
+    _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎"),
+    _Kind("bought_brand", _brand_with("purchase"), ("up_brand_behaviour", "up_brand_interest", "up_brand_days"), "You bought from {}", "您买过{}的商品"),
+    _Kind("looked_at_brand", _brand_with("view", "cart"), ("up_brand_behaviour", "up_brand_interest"), "You looked at {}", "您看过{}的商品"),
+    _Kind(
+        "goes_with", _when(lambda item: item.value("score_item_to_item") > 0), ("score_item_to_item", "rank_item_to_item"),
+        "Often chosen together with what you bought or looked at", "常与您买过或看过的商品一起被选购",
+    ),
+    _Kind(
+        "alike", _when(lambda item: item.value("score_embedding") > 0), ("score_embedding", "rank_embedding"),
+        "Close to what you care for", "与您关注的商品相近",
+    ),
+    _Kind(
+        "price", _when(lambda item: abs(item.value("up_price_rank_gap")) <= PRICE_GAP), ("up_price_log_ratio", "up_price_rank_gap"),
+        "In your usual price range", "符合您常选的价位",
+    ),
+    _Kind(
+        "new", _when(lambda item: 0 <= item.value("product_age_days") <= NEW_DAYS), ("product_age_days",),
+        "New in the shop", "新品上架",
+    ),
+    _Kind(
+        "popular", _when(lambda item: item.value("rank_popular") <= POPULAR_RANK and item.value("score_popular") > 0),
+        ("score_popular", "rank_popular", "product_purchases_30d", "product_buyers_90d"),
+        "Popular in this shop", "本店热销",
+    ),
+)  # fmt: skip
+_ONE_OF = (("bought_category", "reviewed_category", "looked_at_category"), ("bought_brand", "looked_at_brand"), ("likes_category", "likes_brand"))
+"""Of these only the one that moved the score most is told."""
+PICKED = Reason("picked", "From our shelf", "本店精选")
+"""What is said where nothing else is true."""
+
+
+def popular_reason(rank: int) -> tuple[Reason, ...]:
+    """The reason of an item that was shown for its popularity alone; `rank` is its place among all products."""
+    kind = next(each for each in _KINDS if each.code == "popular")
+    return (Reason(kind.code, kind.text, kind.text_zh),) if rank <= POPULAR_RANK else (PICKED,)
+
+
+def explain(items: list[Shown], profile: Profile, circles: float) -> list[tuple[Reason, ...]]:
+    """Up to three reasons per item, what moved its score most first. `circles`: people followed and groups joined."""
+    known = _Known(
+        {each.subject: each for each in profile.interests if each.kind == "category"},
+        {each.subject: each for each in profile.interests if each.kind == "brand"},
+        circles,
+    )
+    return [_reasons(item, known) for item in items]
+
+
+def _reasons(item: Shown, known: _Known) -> tuple[Reason, ...]:
+    true = [(kind, subject) for kind in _KINDS if (subject := kind.subject(item, known)) is not None]
+    ordered = sorted(true, key=lambda each: -(item.moved(*each[0].features) + each[0].first))
+    told: list[tuple[_Kind, str]] = []
+    for kind, subject in ordered:
+        rivals = next((group for group in _ONE_OF if kind.code in group), ())
+        helped = item.moved(*kind.features) + kind.first > 0
+        if len(told) < LONGEST and helped and not any(each.code in rivals for each, _ in told):
+            told.append((kind, subject))
+    if not told and ordered:
+        told = ordered[:1]
+    return tuple(Reason(kind.code, kind.text.format(subject), kind.text_zh.format(item.categories_zh.get(subject, subject))) for kind, subject in told) or (
+        PICKED,
+    )

@@ -1,0 +1,64 @@
+"""The bento's service: BentoML starts, watches and stops the process; the app in `api.py` answers.
+
+Built and started by `python -m serving.bundle --serve`. What it serves is named by STORYSHELF_HOME and STORYSHELF_SHOP; the models lie beside this
+package in a bento (`models/`), or where STORYSHELF_BUNDLE says.
+"""
+
+import logging
+from pathlib import Path
+
+import bentoml
+import torch
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from feature_repo import logs
+from feature_repo.home import ShopHome
+from serving.answers import Answers
+from serving.api import create_app
+from serving.settings import ServingSettings
+
+PROBES = ("/healthz", "/readyz", "/livez")
+
+
+def load() -> Answers:
+    """Open the shop's home and load what lies in the bento. Runs once, as the process starts."""
+    logs.configure()
+    for name in ("bentoml", "bentoml.serve", "uvicorn", "uvicorn.error"):  # their lines in our format
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    torch.set_num_threads(1)  # beside other work, more threads are many times slower
+    settings = ServingSettings()
+    beside = Path(__file__).parents[1] / "models"
+    if settings.bundle == Path() and beside.is_dir():
+        settings = settings.model_copy(update={"bundle": beside})
+    return Answers.open(ShopHome.open(settings), settings)
+
+
+app = create_app(load, ServingSettings())
+
+
+class Probes:
+    """Lets our app answer the probes: BentoML has routes of its own for them, in another shape, that come before a mounted app."""
+
+    def __init__(self, bento: ASGIApp) -> None:
+        self.bento = bento
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ours = scope["type"] == "http" and scope["path"] in PROBES
+        await (app if ours else self.bento)(scope, receive, send)
+
+
+@bentoml.service(
+    name="storyshelf",
+    workers=1,
+    traffic={"timeout": 120},
+    metrics={"enabled": False},  # ours are at /metrics; BentoML's label each path, and a path may hold a token
+    logging={"access": {"enabled": False}},  # the same
+)
+@bentoml.asgi_app(app)
+class Storyshelf:
+    """One process: the core is called, not sent for."""
+
+
+Storyshelf.add_asgi_middleware(Probes)

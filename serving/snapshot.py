@@ -1,0 +1,150 @@
+"""What the service knows of the shop at this moment: products, clock, vetoes. Replaced as a whole when the shop's home changes."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from feature_repo.errors import StoryshelfError
+from feature_repo.home import ShopClock, ShopHome
+from feature_repo.online import ProductMatrix
+from serving.compose import Catalogue
+from training.retrieval.model import RetrieverSet
+
+log = logging.getLogger(__name__)
+
+Index = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of the shop, never changed after it is made.
+
+    `row_of` int32[retrievers' products]: row in the matrix, -1 for a product that the catalogue no longer has. `lineage` holds for each row its
+    categories from the narrowest to the widest. `disliked_products`: user -> products they said they dislike.
+    """
+
+    matrix: ProductMatrix
+    retrievers: RetrieverSet
+    row_of: Index
+    lineage: tuple[tuple[str, ...], ...]
+    categories_zh: Mapping[str, str]
+    disliked_products: Mapping[str, frozenset[str]]
+    catalogue: Catalogue
+    clock: ShopClock
+    stale_embedding: bool
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    @classmethod
+    def take(cls, home: ShopHome, fitted: RetrieverSet) -> "Snapshot":
+        """Read the home. Products that came after `fitted` was trained are added to it by their text.
+
+        Raises:
+            StoryshelfError: the home has no features yet.
+        """
+        matrix = ProductMatrix.load(home)
+        category, brand = ([name or "" for name in matrix.texts[f"product_{kind}"]] for kind in ("category", "brand"))
+        retrievers = fitted
+        stale = bool(matrix.embedding_version) and matrix.embedding_version != fitted.embedding_version
+        if not stale:
+            retrievers = fitted.extend([str(each) for each in matrix.product_ids], matrix.embedding, category, brand)
+        row_of = np.array([matrix.index.get(str(product), -1) for product in retrievers.product_ids], np.int32)
+        paths = [str(path or "") for path in matrix.texts["product_category_path"]]
+        lineage = tuple(_lineage(name, path) for name, path in zip(category, paths, strict=True))
+        catalogue = Catalogue.load(home)
+        return cls(
+            matrix, retrievers, row_of, lineage, _chinese(home), _disliked(home), catalogue, home.clock(), stale,
+        )  # fmt: skip
+
+
+def _lineage(category: str, path: str) -> tuple[str, ...]:
+    names = [category, *(part.strip() for part in reversed(path.split(">")))]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _chinese(home: ShopHome) -> dict[str, str]:
+    """Category -> its Chinese name, for the narrowest categories, where the shop wrote one."""
+    table = pq.read_table(home.tables / "products.parquet", columns=["category", "category_zh"])
+    pairs = zip(table["category"].to_pylist(), table["category_zh"].to_pylist(), strict=True)
+    return {name: chinese for name, chinese in pairs if name and chinese}
+
+
+def _disliked(home: ShopHome) -> dict[str, frozenset[str]]:
+    """Products that users said they dislike, unless they said later that they like them."""
+    file = home.tables / "preferences.parquet"
+    if not file.exists():
+        return {}
+    rows = pq.read_table(file, filters=[("subject_kind", "=", "product")]).sort_by([("since", "ascending")]).to_pylist()
+    latest = {(row["user_id"], row["subject"]): row["sentiment"] for row in rows}
+    found: dict[str, set[str]] = {}
+    for (user, product), sentiment in latest.items():
+        if sentiment == "dislike":
+            found.setdefault(user, set()).add(product)
+    return {user: frozenset(products) for user, products in found.items()}
+
+
+class Keeper:
+    """Holds the current snapshot and looks every `every_s` whether the home's manifest was written since.
+
+    A manifest that only moved the clock costs nothing; new features load in the background and are swapped in as one reference. A home that can't be
+    read keeps the old snapshot and says so in the log.
+    """
+
+    def __init__(self, home: ShopHome, fitted: RetrieverSet, every_s: float, loaded: Callable[[Snapshot], None] = lambda _: None) -> None:
+        self.home, self.fitted, self.every_s, self._loaded = home, fitted, every_s, loaded
+        self._seen = _mark(home.manifest_file)
+        self._features = _features_mark(home)
+        self.current = Snapshot.take(home, fitted)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="snapshot", daemon=True)
+
+    def start(self) -> "Keeper":
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def look(self) -> bool:
+        """Take what changed; True if something did."""
+        mark = _mark(self.home.manifest_file)
+        if mark == self._seen:
+            return False
+        features = _features_mark(self.home)
+        if features == self._features:
+            self.current = replace(self.current, clock=self.home.clock())
+        else:
+            self.current = Snapshot.take(self.home, self.fitted)
+            self._features = features
+            self._loaded(self.current)
+            log.info("New features are in use: %s.", self.current.matrix.version)
+        self._seen = mark
+        return True
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self.every_s):
+            try:
+                self.look()
+            except (StoryshelfError, OSError, ValueError, KeyError) as error:
+                log.error("The shop's home changed but can't be read, what was read before stays in use: %s", error)
+                self._stop.wait(10 * self.every_s)
+
+
+def _mark(file: Path) -> tuple[int, int]:
+    about = file.stat()
+    return about.st_mtime_ns, about.st_ino
+
+
+def _features_mark(home: ShopHome) -> object:
+    """What the manifest says about the build; a clock that moved leaves it as it is."""
+    return {name: value for name, value in home.manifest().items() if not name.startswith("clock")}
