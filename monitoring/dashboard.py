@@ -81,7 +81,8 @@ def _listen(settings: MonitoringSettings) -> socket.socket:
     except OSError as error:
         listening.close()
         raise MonitoringError(
-            f"Can't listen on {settings.monitor_host}:{settings.monitor_port} ({error.strerror}): choose another port with --port or STORYSHELF_MONITOR_PORT."
+            f"Can't listen on {settings.monitor_host}:{settings.monitor_port} ({error.strerror}): "
+            "choose another port with --port or STORYSHELF_MONITOR_PORT."
         ) from error
     return listening
 

@@ -78,7 +78,10 @@ def compare(current: pd.DataFrame, reference: pd.DataFrame | None, settings: Mon
         return Comparison(_values(sample(current, settings)), None, rows, 0)
     users = (_units(current), _units(reference))
     now, before = _values(sample(current, settings)), _values(sample(reference, settings))
-    numeric, labels, limits, unjudged = [], [], {}, {}
+    numeric: list[str] = []
+    labels: list[str] = []
+    limits: dict[str, float] = {}
+    unjudged: dict[str, str] = {}
     for name in (name for name in now.columns if name in before.columns):
         is_number = pd.api.types.is_numeric_dtype(before[name]) and pd.api.types.is_numeric_dtype(now[name])
         if is_number:

@@ -164,9 +164,7 @@ def difference(current: Sequence[int], reference: Sequence[int], confidence: flo
     method 10 (without continuity correction).
     """
     p1, p2 = current[0] / current[1], reference[0] / reference[1]
-    (lower1, lower2), (upper1, upper2) = wilson(
-        np.array([current[0], reference[0]], float), np.array([current[1], reference[1]], float), confidence
-    )
+    (lower1, lower2), (upper1, upper2) = wilson(np.array([current[0], reference[0]], float), np.array([current[1], reference[1]], float), confidence)
     gap = p1 - p2
     below = np.sqrt((p1 - lower1) ** 2 + (upper2 - p2) ** 2)
     above = np.sqrt((upper1 - p1) ** 2 + (p2 - lower2) ** 2)

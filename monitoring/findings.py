@@ -1,11 +1,11 @@
 """What was found in which window: a table in the shop's home (SQLite, `home.monitoring / "findings.db"`) that other pages may read.
 
-Table `findings`, one row per window, panel, part, metric, column and group; table `windows`, one row per window and report.
+Table `findings`, one row per window, panel, part, metric, column and group; table `windows`, one row per window and panel.
 """
 
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +20,9 @@ SCHEMA_VERSION = 1
 
 _SCHEMA = """
 create table if not exists windows (
-    panel text not null, part text not null, window_start text not null, window_end text not null, inputs text not null,
-    rows integer not null, snapshot_id text not null, settled integer not null, note text not null, built_at text not null,
-    primary key (panel, part, window_start));
+    panel text not null, window_start text not null, window_end text not null, inputs text not null,
+    snapshot_id text not null, settled integer not null, note text not null, built_at text not null,
+    primary key (panel, window_start));
 create table if not exists findings (
     window_start text not null, window_end text not null, panel text not null, part text not null, metric text not null,
     "column" text not null, "group" text not null, value real, reference real, lower real, upper real, threshold real,
@@ -60,44 +60,32 @@ class Findings:
             db.execute("insert or ignore into meta values (?, ?)", (name, default))
             return str(db.execute("select value from meta where name = ?", (name,)).fetchone()[0])
 
-    def settled(self, panel: str, part: str) -> set[str]:
-        """Starts of the windows whose report is final."""
+    def built(self, panel: str, window: Window) -> tuple[str, bool] | None:
+        """From what the window's report was last built, and whether it is final; None if it was never built."""
         with self._open() as db:
-            rows = db.execute("select window_start from windows where panel = ? and part = ? and settled = 1", (panel, part))
-            return {str(row[0]) for row in rows}
-
-    def inputs(self, panel: str, part: str, window: Window) -> tuple[str, bool] | None:
-        """What the window's report was last built from, and whether it was settled; None if it was never built."""
-        with self._open() as db:
-            row = db.execute(
-                "select inputs, settled from windows where panel = ? and part = ? and window_start = ?", (panel, part, window.start.isoformat())
-            ).fetchone()
+            query = "select inputs, settled from windows where panel = ? and window_start = ?"
+            row = db.execute(query, (panel, window.start.isoformat())).fetchone()
         return (str(row[0]), bool(row[1])) if row else None
 
-    def record(
-        self,
-        panel: str,
-        part: str,
-        window: Window,
-        found: Iterable[Finding],
-        *,
-        inputs: str,
-        rows: int,
-        snapshot_id: str,
-        settled: bool,
-        note: str,
-    ) -> None:
-        """Replace everything known of this window's report, in one transaction."""
-        key = (panel, part, window.start.isoformat())
+    def settle(self, panel: str, window: Window) -> None:
+        """Mark the window's report as final."""
         with self._open() as db:
-            db.execute("delete from findings where panel = ? and part = ? and window_start = ?", key)
+            db.execute("update windows set settled = 1 where panel = ? and window_start = ?", (panel, window.start.isoformat()))
+
+    def record(
+        self, panel: str, window: Window, found: Mapping[str, Sequence[Finding]], *, inputs: str, snapshot_id: str, settled: bool, note: str
+    ) -> None:
+        """Replace everything known of this window's report, in one transaction. `found`: part -> findings."""
+        key = (panel, window.start.isoformat())
+        with self._open() as db:
+            db.execute("delete from findings where panel = ? and window_start = ?", key)
             db.executemany(
-                "insert or replace into findings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_row(panel, part, window, each) for each in found],
+                "insert into findings values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row(panel, part, window, each) for part, own in found.items() for each in own],
             )
             db.execute(
-                "insert or replace into windows values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*key, window.end.isoformat(), inputs, rows, snapshot_id, int(settled), note, datetime.now(UTC).isoformat()),
+                "insert or replace into windows values (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, window.end.isoformat(), inputs, snapshot_id, int(settled), note, datetime.now(UTC).isoformat()),
             )
 
     def read(self) -> pd.DataFrame:
@@ -110,7 +98,7 @@ class Findings:
 
     def _frame(self, table: str) -> pd.DataFrame:
         with self._open() as db:
-            frame = pd.read_sql_query(f"select * from {table} order by window_start, panel, part", db)
+            frame = pd.read_sql_query(f"select * from {table} order by window_start, panel", db)
         for name in ("window_start", "window_end"):
             frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
         if "drifted" in frame:

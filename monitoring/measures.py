@@ -121,7 +121,10 @@ class ShelfMeasureCalculation(SingleValueCalculation[ShelfMeasure]):  # type: ig
 
 
 class GroupRate(SingleValueMetric):  # type: ignore[misc]
-    """Share of a group's showings that were answered: `outcome` is a column of flags, `group` a value of the column `dimension`."""
+    """Answers per 100 showings of a group: `outcome` is a column of flags, `group` a value of the column `dimension`.
+
+    Per 100, since the UI's counters round to two places.
+    """
 
     outcome: str
     dimension: str
@@ -133,13 +136,13 @@ class GroupRateCalculation(SingleValueCalculation[GroupRate]):  # type: ignore[m
     def calculate(self, context: Context, current_data: Dataset, reference_data: Dataset | None) -> Any:
         now = self._row(current_data)
         assert now is not None, f"no showings of {self.metric.dimension} {self.metric.group}"
-        result = self.result(float(now["rate"]))
+        result = self.result(100 * float(now["rate"]))
         told = f"{now['rate']:.4f} [{now['lower']:.4f}, {now['upper']:.4f}], {now['answered']} of {now['shown']}"
         before = self._row(reference_data) if reference_data is not None else None
         if before is not None:
             told += f" (reference {before['rate']:.4f}, {before['answered']} of {before['shown']})"
         result.widget = [counter(title="", counters=[CounterData(self.display_name(), told)], size=WidgetSize.HALF)]
-        return result if before is None else (result, self.result(float(before["rate"])))
+        return result if before is None else (result, self.result(100 * float(before["rate"])))
 
     def _row(self, data: Dataset) -> dict[str, Any] | None:
         found = rates(data.as_dataframe(), self.metric.outcome, self.metric.dimension, self.metric.confidence)

@@ -34,8 +34,12 @@ class Dashboard:
 
 DASHBOARDS = (
     Dashboard(FEATURES, "1 Feature drift", "Do users and products look as they did when the reference was taken?", (USERS, PAIRS)),
-    Dashboard(RECOMMENDATIONS, "2 Recommendation drift", "Are the shelves as they were: scores, categories, prices, variety, fallbacks?", (SHELF, MEASURED)),
-    Dashboard(ENGAGEMENT, "3 Content engagement drift", "How do shoppers answer what they are shown, by channel, tone, aspect and version?", (SHOWN,)),
+    Dashboard(
+        RECOMMENDATIONS, "2 Recommendation drift", "Are the shelves as they were: scores, categories, prices, variety, fallbacks?", (SHELF, MEASURED)
+    ),
+    Dashboard(
+        ENGAGEMENT, "3 Content engagement drift", "How do shoppers answer what they are shown, by channel, tone, aspect and version?", (SHOWN,)
+    ),
 )
 
 
@@ -44,61 +48,65 @@ class Known:
     """What the panels can name, read from the findings.
 
     `columns`: part -> columns with a drift score, those that drifted most first. `groups`: (outcome, dimension) -> groups, most shown first.
-    `categories`: most shown first. `measures`: keys of `MEASURES` that have values. `message`: one line under each dashboard's title.
+    `categories`: most shown first. `measures`: keys of `MEASURES` that have values.
+    `panels`: those with a report. `messages`: panel -> the line under its dashboard's title.
     """
 
     columns: dict[str, list[str]]
     groups: dict[tuple[str, str], list[str]]
     categories: list[str]
     measures: list[str]
+    panels: set[str]
     messages: dict[str, str]
 
 
 def dashboard_of(dashboard: Dashboard, known: Known) -> DashboardModel:
-    """The dashboard's tabs and panels. A panel without anything to draw is left out; the first one always says what it stands on."""
-    tabs = {FEATURES: _features, RECOMMENDATIONS: _recommendations, ENGAGEMENT: _engagement}[dashboard.panel](known)
-    first = text_panel(title=dashboard.description, description=known.messages.get(dashboard.panel, ""))
-    return _model(dashboard, first, tabs)
+    """The dashboard's panels. One without anything to draw is left out; the first always says what it all stands on.
+
+    Evidently's own UI shows all panels below each other, without tabs, so a section begins with a line of text instead.
+    """
+    sections = {FEATURES: _features, RECOMMENDATIONS: _recommendations, ENGAGEMENT: _engagement}[dashboard.panel](known)
+    panels = [text_panel(title=dashboard.description, description=known.messages.get(dashboard.panel, ""))]
+    for title, own in sections:
+        drawn = [panel for panel in own if panel.values]
+        if drawn:
+            panels += [text_panel(title=title), *drawn] if title else drawn
+    for panel in panels:
+        panel.id = uuid5(dashboard.id, panel.title)
+    tab = DashboardTabModel(id=uuid5(dashboard.id, "tab"), title=dashboard.title, panels=[panel.id for panel in panels])
+    return DashboardModel(tabs=[tab], panels=panels)
 
 
-Tabs = list[tuple[str, list[DashboardPanelPlot]]]
-
-
-def _model(dashboard: Dashboard, first: DashboardPanelPlot, tabs: Tabs) -> DashboardModel:
-    made_tabs, made_panels = [], []
-    for number, (title, panels) in enumerate(tabs):
-        panels = [panel for panel in panels if panel.values]
-        if number == 0:
-            panels = [first, *panels]
-        if not panels:
-            continue
-        for panel in panels:
-            panel.id = uuid5(dashboard.id, f"{title}/{panel.title}")
-        made_panels += panels
-        made_tabs.append(DashboardTabModel(id=uuid5(dashboard.id, title), title=title, panels=[panel.id for panel in panels]))
-    return DashboardModel(tabs=made_tabs, panels=made_panels)
+Sections = list[tuple[str, list[DashboardPanelPlot]]]
 
 
 def _metric(metric: str, tag: str, legend: str, **labels: str) -> PanelMetric:
     return PanelMetric(legend=legend, metric=metric, metric_labels=labels, tags=[tag])
 
 
-def _features(known: Known) -> Tabs:
+def _features(known: Known) -> Sections:
     judged = [part for part in (USERS, PAIRS) if known.columns.get(part)]
     share = [_metric("DriftedShare", part, part, part=part) for part in judged]
     broken = [_metric("BrokenColumns", part, part, part=part) for part in judged]
-    rows = [_metric("Rows", part, part, part=part) for part in (USERS, PAIRS) if part in known.columns]
+    rows = [_metric("Rows", part, part, part=part) for part in (USERS, PAIRS) if FEATURES in known.panels]
     overview = [
         *(counter_panel(f"Drifted {part}, share, last window", [metric], size="half") for part, metric in zip(judged, share, strict=True)),
-        *(counter_panel(f"{part.capitalize()} gone missing, last window", [metric], size="half") for part, metric in zip(judged, broken, strict=True)),
-        line_plot_panel("Share of features that drifted", share, "Over 0.2: look at the tabs for which; near 0: nothing to do."),
-        line_plot_panel("Features whose missing values jumped", broken, "Above 0: a feed has probably stopped. Check ingestion before anything else."),
+        *(
+            counter_panel(f"{part.capitalize()} gone missing, last window", [metric], size="half")
+            for part, metric in zip(judged, broken, strict=True)
+        ),
+        line_plot_panel(
+            "Share of features that drifted", share, "Near 0: nothing to do. A step up: see below which features, and the reports of that day."
+        ),
+        line_plot_panel(
+            "Features whose missing values jumped", broken, "Above 0: a feed has probably stopped. Check ingestion before anything else."
+        ),
         bar_plot_panel("Rows behind each window", rows, "Few rows judge little."),
     ]
-    return [("Overview", overview), *((part.capitalize(), _scores(part, known.columns[part])) for part in judged)]
+    return [("", overview), *((part.capitalize(), _scores(part, known.columns[part])) for part in judged)]
 
 
-def _scores(part: str, columns: Sequence[str], lines: int = 8, most: int = 24) -> list[DashboardPanelPlot]:
+def _scores(part: str, columns: Sequence[str], lines: int = 6, most: int = 24) -> list[DashboardPanelPlot]:
     """Drift scores, `lines` to a panel, the columns that drifted most first."""
     chunks = [columns[start : start + lines] for start in range(0, min(len(columns), most), lines)]
     return [
@@ -114,8 +122,8 @@ def _measure(known: Known, *names: str) -> list[PanelMetric]:
     return [_metric("ShelfMeasure", MEASURED, MEASURES[name].title, measure=name) for name in names if name in known.measures]
 
 
-def _recommendations(known: Known) -> Tabs:
-    names = [name for name in ("score", "category", "price", "rank", "surface", "arm", "propensity") if name in known.columns.get(SHELF, [])]
+def _recommendations(known: Known) -> Sections:
+    names = [name for name in ("score", "category", "price", "rank") if name in known.columns.get(SHELF, [])]
     health = [
         counter_panel("Degraded answers, last window", _measure(known, "degraded"), size="half"),
         counter_panel("Catalogue coverage, last window", _measure(known, "coverage"), size="half"),
@@ -129,7 +137,7 @@ def _recommendations(known: Known) -> Tabs:
             [_metric("ValueDrift", SHELF, name, column=name) for name in names],
             "Scores alone: a new model. Categories or prices: catalogue or taste has changed.",
         ),
-        bar_plot_panel("Answers journaled", [_metric("Rows", MEASURED, "decisions", part=MEASURED)] if known.measures else []),
+        bar_plot_panel("Answers journaled", [_metric("Rows", MEASURED, "decisions", part=MEASURED)] if RECOMMENDATIONS in known.panels else []),
     ]
     variety = [
         line_plot_panel("Coverage of the catalogue, concentration, diversity of a shelf", _measure(known, "coverage", "concentration", "diversity")),
@@ -146,7 +154,7 @@ def _recommendations(known: Known) -> Tabs:
         line_plot_panel("Mean score shown", _measure(known, "score"), size="half"),
         line_plot_panel("Median time to answer, ms", _measure(known, "latency")),
     ]
-    return [("Health", health), ("Variety", variety), ("Values and speed", values)]
+    return [("", health), ("Variety", variety), ("Values and speed", values)]
 
 
 def _rate(known: Known, outcome: str, dimension: str) -> list[PanelMetric]:
@@ -156,15 +164,15 @@ def _rate(known: Known, outcome: str, dimension: str) -> list[PanelMetric]:
     ]
 
 
-def _engagement(known: Known) -> Tabs:
+def _engagement(known: Known) -> Sections:
     overview = [
-        counter_panel("Click rate, last window", _rate(known, "clicked", ALL), size="half"),
-        counter_panel("Conversion, last window", _rate(known, "purchased", ALL), size="half"),
-        line_plot_panel("Click rate by channel", _rate(known, "clicked", "channel"), "Clicks per showing."),
-        line_plot_panel("Conversion by channel", _rate(known, "purchased", "channel"), "Purchases that name the showing, per showing."),
-        line_plot_panel("Dismissals by channel", _rate(known, "dismissed", "channel"), size="half"),
-        line_plot_panel("Unsubscribes by channel", _rate(known, "unsubscribed", "channel"), size="half"),
-        bar_plot_panel("Showings", [_metric("Rows", SHOWN, "showings", part=SHOWN)] if known.groups else []),
+        counter_panel("Clicks per 100 showings, last window", _rate(known, "clicked", ALL), size="half"),
+        counter_panel("Purchases per 100 showings, last window", _rate(known, "purchased", ALL), size="half"),
+        line_plot_panel("Click rate by channel", _rate(known, "clicked", "channel"), "Clicks per 100 showings."),
+        line_plot_panel("Conversion by channel", _rate(known, "purchased", "channel"), "Purchases that name the showing, per 100 showings."),
+        line_plot_panel("Dismissals by channel", _rate(known, "dismissed", "channel"), "Per 100 showings.", size="half"),
+        line_plot_panel("Unsubscribes by channel", _rate(known, "unsubscribed", "channel"), "Per 100 showings.", size="half"),
+        bar_plot_panel("Showings", [_metric("Rows", SHOWN, "showings", part=SHOWN)] if ENGAGEMENT in known.panels else []),
     ]
     copy = [
         line_plot_panel("Click rate by tone", _rate(known, "clicked", "tone"), "Of the copy that was shown; (none) is a showing without copy."),
@@ -183,4 +191,4 @@ def _engagement(known: Known) -> Tabs:
         line_plot_panel("Click rate by arm of an experiment", _rate(known, "clicked", "arm")),
         line_plot_panel("Conversion by arm of an experiment", _rate(known, "purchased", "arm")),
     ]
-    return [("Overview", overview), ("Copy", copy), ("Versions and arms", versions)]
+    return [("", overview), ("Copy", copy), ("Versions and arms", versions)]

@@ -8,9 +8,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid5
@@ -25,15 +26,21 @@ from tqdm import tqdm
 from feature_repo import journal
 from feature_repo.home import ShopHome
 from feature_repo.ingest import read_tables
+from monitoring.drift import KEYS
 from monitoring.engagement import DIMENSIONS, OUTCOMES, showings
 from monitoring.findings import Findings
 from monitoring.panels import DASHBOARDS, ENGAGEMENT, FEATURES, MEASURED, PAIRS, RECOMMENDATIONS, SHELF, SHOWN, USERS, Dashboard, Known, dashboard_of
-from monitoring.reports import Built, column_report, engagement_report, measure_report, measures_by_window
+from monitoring.reports import Built, column_report, engagement_report, joined, measure_report, measures_by_window
 from monitoring.settings import MonitoringSettings
 from monitoring.shelves import decision_frame, item_frame, pair_frame, user_frame
 from monitoring.windows import Window, between, floor, reference_of
 
 log = logging.getLogger(__name__)
+
+HISTORY_WINDOWS = 14
+"""Windows shown of a shop's history while its journal is empty."""
+
+BY_PANEL = {dashboard.panel: dashboard for dashboard in DASHBOARDS}
 
 NO_DECISIONS = "No decisions are journaled yet: run `make serve` and use it, or `make demo`. "
 
@@ -105,50 +112,71 @@ def refresh(home: ShopHome, settings: MonitoringSettings, now: datetime, inputs:
     return Refreshed(built, kept, drifted, messages)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One report to be built unless it is final or its inputs are as they were. `make` gets the reference, or None, and why."""
+Reference = Callable[[Window], tuple[pd.DataFrame | None, str]]
+"""Of a window: the rows it is compared with, or None, and a sentence about them."""
 
-    dashboard: Dashboard
-    part: str
-    window: Window
-    current: pd.DataFrame
-    reference: Callable[[], tuple[pd.DataFrame | None, str]]
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a dashboard's reports. `frame`: rows of all windows, with `at`; `current` and `reference` make a window's frames."""
+
+    name: str
+    current: Callable[[Window], pd.DataFrame]
+    reference: Reference
     make: Callable[[str, Window, pd.DataFrame, pd.DataFrame | None, str, MonitoringSettings], Built]
 
+
+@dataclass(frozen=True)
+class Job:
+    """One dashboard's report of one window."""
+
+    dashboard: Dashboard
+    window: Window
+    parts: Sequence[Part]
+
     def run(self, workspace: Workspace, found: Findings, settings: MonitoringSettings, now: datetime) -> bool:
-        before = found.inputs(self.dashboard.panel, self.part, self.window)
+        """Build it, unless it is final or nothing it stands on has changed; whether it was built."""
+        before = found.built(self.dashboard.panel, self.window)
         if before and before[1]:
             return False
-        reference, why = self.reference()
+        frames = [(part, part.current(self.window), *part.reference(self.window)) for part in self.parts]
+        frames = [each for each in frames if len(each[1])]
+        inputs = _fingerprint([(current, reference, why) for _, current, reference, why in frames], settings)
         settled = now >= self.window.end + timedelta(hours=settings.monitor_settle_hours)
-        inputs = _fingerprint(self.current, reference, why, settings)
-        if before and before[0] == inputs and not settled:
+        if not frames or (before and before[0] == inputs):
+            if before and settled:
+                found.settle(self.dashboard.panel, self.window)
             return False
-        snapshot_id = uuid5(self.dashboard.id, f"{self.part}/{self.window.start.isoformat()}/{self.window.end.isoformat()}")
-        built = self.make(self.part, self.window, self.current, reference, why, settings)
-        if not before or before[0] != inputs:
-            _write_snapshot(Path(workspace.path) / str(self.dashboard.id) / "snapshots" / f"{snapshot_id}.json", built.model)
+        built = [part.make(part.name, self.window, current, reference, why, settings) for part, current, reference, why in frames]
+        snapshot_id = uuid5(self.dashboard.id, f"{self.window.start.isoformat()}/{self.window.end.isoformat()}")
+        path = Path(workspace.path) / str(self.dashboard.id) / "snapshots" / f"{snapshot_id}.json"
+        _write_snapshot(path, joined(self.dashboard.title, self.window, built))
         found.record(
             self.dashboard.panel,
-            self.part,
             self.window,
-            built.findings,
+            {each.part: each.findings for each in built},
             inputs=inputs,
-            rows=built.rows,
             snapshot_id=str(snapshot_id),
             settled=settled,
-            note=built.note,
+            note=" ".join(f"{each.part.capitalize()}: {each.note}" for each in built),
         )
         return True
 
 
-def _fingerprint(current: pd.DataFrame, reference: pd.DataFrame | None, why: str, settings: MonitoringSettings) -> str:
+def _fingerprint(frames: Sequence[tuple[pd.DataFrame, pd.DataFrame | None, str]], settings: MonitoringSettings) -> str:
     """Changes when a row is added or answered, or the reference or a setting changes."""
-    answers = {name: int(current[name].sum()) for name in OUTCOMES.values() if name in current}
-    judged = {name: value for name, value in settings.model_dump(mode="json").items() if name.startswith("monitor_") and "host" not in name}
-    told = [len(current), answers, -1 if reference is None else len(reference), why, judged]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
+    told = [
+        [
+            len(current),
+            {name: int(current[name].sum()) for name in OUTCOMES.values() if name in current},
+            -1 if reference is None else len(reference),
+            why,
+        ]
+        for current, reference, why in frames
+    ]
+    fixed = {"monitor_host", "monitor_port", "monitor_interval_s", "monitor_lookback_windows", "monitor_settle_hours"}
+    judged = {name: value for name, value in settings.model_dump(mode="json").items() if name.startswith("monitor_") and name not in fixed}
+    return hashlib.sha256(json.dumps([told, judged], sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _write_snapshot(path: Path, model: SnapshotModel) -> None:
@@ -164,41 +192,36 @@ def _journal_work(home: ShopHome, settings: MonitoringSettings, now: datetime, i
     if inputs.decisions.empty:
         return
     hours = settings.monitor_window_hours
-    shelves = inputs.decisions[inputs.decisions["kind"].isin(["recommendations", "feed", "email"])]
-    frames = {
-        USERS: user_frame(shelves[shelves["user_features"].map(bool)], hours),
-        PAIRS: pair_frame(inputs.items),
-        SHELF: item_frame(inputs.decisions, inputs.items),
-        MEASURED: decision_frame(inputs.decisions, inputs.items, inputs.contents),
-    }
     anchor = datetime.fromisoformat(found.meta("journal_anchor", floor(inputs.decisions["at"].min().to_pydatetime(), hours).isoformat()))
-    windows = list(between(anchor, now, hours))[-settings.monitor_lookback_windows :]
-    features, recommendations = (next(each for each in DASHBOARDS if each.panel == panel) for panel in (FEATURES, RECOMMENDATIONS))
-    for dashboard, part in ((features, USERS), (features, PAIRS), (recommendations, SHELF)):
-        references = References(home, part, frames[part], anchor, settings, now)
-        for window in windows:
-            if len(current := cut(frames[part], window)):
-                yield Job(dashboard, part, window, current, references.of(window), column_report)
-    references = References(home, MEASURED, frames[MEASURED], anchor, settings, now)
-    for window in windows:
-        if len(cut(frames[MEASURED], window)):
-            current = measures_by_window(frames[SHELF], frames[MEASURED], inputs.catalogue, [window])
-            yield Job(recommendations, MEASURED, window, current, _measured(references, window, frames, inputs, hours), measure_report)
+    with_features = inputs.decisions[inputs.decisions["user_features"].map(bool)]
+    users = user_frame(with_features, hours)
+    pairs = pair_frame(inputs.items)
+    pairs = pairs[[name for name in pairs.columns if name in KEYS or name not in users.columns]]
+    items, answers = item_frame(inputs.decisions, inputs.items), decision_frame(inputs.decisions, inputs.items, inputs.contents)
 
+    def part(name: str, frame: pd.DataFrame) -> Part:
+        return Part(name, partial(cut, frame), References(home, name, frame, anchor, settings, now).of, column_report)
 
-def _measured(
-    references: "References", window: Window, frames: dict[str, pd.DataFrame], inputs: Inputs, hours: int
-) -> Callable[[], tuple[pd.DataFrame | None, str]]:
-    """The reference of the measures is one row per window of the reference period."""
+    def measured(window: Window) -> pd.DataFrame:
+        return measures_by_window(items, answers, inputs.catalogue, [window])
 
-    def of() -> tuple[pd.DataFrame | None, str]:
-        rows, why = references.of(window)()
-        if rows is None or rows.empty:
+    def usual(window: Window) -> tuple[pd.DataFrame | None, str]:
+        """Measures of each window of the reference, on the rows that are kept of it."""
+        shown, why = References(home, SHELF, items, anchor, settings, now).of(window)
+        made, _ = References(home, MEASURED, answers, anchor, settings, now).of(window)
+        if shown is None or made is None:
             return None, why
-        windows = list(between(rows["at"].min().to_pydatetime(), rows["at"].max().to_pydatetime(), hours))
-        return measures_by_window(frames[SHELF], rows, inputs.catalogue, windows), why
+        past = list(between(made["at"].min().to_pydatetime(), made["at"].max().to_pydatetime(), hours))
+        return measures_by_window(shown, made, inputs.catalogue, past), why
 
-    return of
+    work = {
+        FEATURES: [part(USERS, users), part(PAIRS, pairs)],
+        RECOMMENDATIONS: [Part(MEASURED, measured, usual, measure_report), part(SHELF, items)],
+    }
+    windows = list(between(anchor, now, hours))[-settings.monitor_lookback_windows :]
+    for panel, parts in work.items():
+        for window in windows:
+            yield Job(BY_PANEL[panel], window, parts)
 
 
 def _engagement_work(home: ShopHome, settings: MonitoringSettings, now: datetime, inputs: Inputs, found: Findings) -> Iterator[Job]:
@@ -209,21 +232,19 @@ def _engagement_work(home: ShopHome, settings: MonitoringSettings, now: datetime
         return
     last = shown["at"].max().to_pydatetime()
     if inputs.decisions.empty:
-        since = floor(last, hours) - (min(settings.monitor_lookback_windows, 14) - 1) * timedelta(hours=hours)
+        since = floor(last, hours) - (min(settings.monitor_lookback_windows, HISTORY_WINDOWS) - 1) * timedelta(hours=hours)
     else:
         first = floor(inputs.decisions["at"].min().to_pydatetime(), hours)
         since = datetime.fromisoformat(found.meta("journal_anchor", first.isoformat()))
     history = cut(shown, Window(since - days, since))
     anchor = since - days if len(history) >= settings.monitor_min_rows else since
-    windows = list(between(since, min(now, last), hours))[-settings.monitor_lookback_windows :]
     references = References(home, SHOWN, shown, anchor, settings, now)
-    dashboard = next(each for each in DASHBOARDS if each.panel == ENGAGEMENT)
-    for window in windows:
-        if len(current := cut(shown, window)):
-            yield Job(dashboard, SHOWN, window, current, references.of(window), engagement_report)
+    for window in list(between(since, min(now, last), hours))[-settings.monitor_lookback_windows :]:
+        yield Job(BY_PANEL[ENGAGEMENT], window, [Part(SHOWN, partial(cut, shown), references.of, engagement_report)])
 
 
 def cut(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """Rows whose `at` lies in the window."""
     return frame[(frame["at"] >= window.start) & (frame["at"] < window.end)]
 
 
@@ -238,10 +259,8 @@ class References:
     settings: MonitoringSettings
     now: datetime
 
-    def of(self, window: Window) -> Callable[[], tuple[pd.DataFrame | None, str]]:
-        return lambda: self._of(window)
-
-    def _of(self, window: Window) -> tuple[pd.DataFrame | None, str]:
+    def of(self, window: Window) -> tuple[pd.DataFrame | None, str]:
+        """The rows that `window` is compared with, or None, and a sentence about them."""
         settings = self.settings
         period = reference_of(window, self.anchor, settings.monitor_reference_days, settings.monitor_reference)
         if window.overlaps(period):
@@ -276,13 +295,12 @@ def _messages(inputs: Inputs, found: Findings, settings: MonitoringSettings) -> 
             if dashboard.panel == ENGAGEMENT:
                 told[dashboard.panel] = "Nothing was shown to anybody yet: no impression events and no campaign. " + told[dashboard.panel]
             continue
-        newest = own[own["window_start"] == own["window_start"].max()]
-        lines = [f"{row.part}: {row.note}" for row in newest.itertuples()]
-        if dashboard.panel == ENGAGEMENT and inputs.decisions.empty:
-            lines.insert(0, NO_DECISIONS + "These are the impressions of the shop's own history.")
-        when = newest.iloc[0]
-        told[dashboard.panel] = f"Newest window {Window(when['window_start'].to_pydatetime(), when['window_end'].to_pydatetime())}. " + " ".join(
-            line if len(line) < 400 else line[:400] + " …" for line in lines
+        newest = own.iloc[-1]
+        history = dashboard.panel == ENGAGEMENT and inputs.decisions.empty
+        told[dashboard.panel] = (
+            (NO_DECISIONS + "These are impressions of the shop's own history. " if history else "")
+            + f"Newest window: {Window(newest['window_start'].to_pydatetime(), newest['window_end'].to_pydatetime())}. "
+            + (newest["note"] if len(newest["note"]) < 700 else newest["note"][:700] + " … (the rest is in the report)")
         )
     return told
 
@@ -291,16 +309,13 @@ def _known(found: Findings, messages: dict[str, str]) -> Known:
     frame = found.read()
     drift = frame[(frame["metric"] == "drift") & frame["value"].notna()]
     columns = {str(part): list(own.groupby("column")["value"].max().sort_values(ascending=False).index) for part, own in drift.groupby("part")}
-    windows = found.windows()
-    for part in windows["part"].unique():
-        columns.setdefault(str(part), [])
     groups: dict[tuple[str, str], list[str]] = {}
     answered = frame[frame["metric"].isin(list(OUTCOMES.values())) & frame["column"].isin([*DIMENSIONS, "all"])]
     for (outcome, dimension), own in answered.groupby(["metric", "column"]):
         groups[(str(outcome), str(dimension))] = list(own.groupby("group")["rows"].sum().sort_values(ascending=False).index[:10])
     measured = list(frame.loc[frame["metric"] == "measure", "column"].unique())
     categories = list(frame.loc[frame["metric"] == "share", "group"].unique())
-    return Known(columns, groups, categories, measured, messages)
+    return Known(columns, groups, categories, measured, set(found.windows()["panel"]), messages)
 
 
 def newest_drift(frame: pd.DataFrame) -> list[str]:

@@ -1,7 +1,7 @@
 """A window's frames in, an Evidently snapshot and findings out: one function per kind of report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from evidently.core.report import Snapshot
 from evidently.core.serialization import SnapshotModel
 from evidently.metrics import CategoryCount
 
-from monitoring.drift import Comparison, Finding, compare, drift_findings, drift_metrics 
+from monitoring.drift import Comparison, Finding, compare, drift_findings, drift_metrics
 from monitoring.engagement import OUTCOMES, difference, rates
 from monitoring.measures import BrokenColumns, DriftedShare, GroupRate, Rows, ShelfMeasure
 from monitoring.settings import MonitoringSettings
@@ -45,12 +45,28 @@ MIX = ("channel", "tone", "aspect", "writer", "backend")
 
 @dataclass(frozen=True)
 class Built:
-    """A report of one window: what the UI shows, what the table of findings gets, and the line that says what it stands on."""
+    """One part of a window's report: what the UI shows, what the table of findings gets, and the line that says what it stands on."""
 
+    part: str
     model: SnapshotModel
     findings: list[Finding]
-    rows: int
     note: str
+
+
+def joined(title: str, window: Window, parts: Sequence[Built]) -> SnapshotModel:
+    """The parts as one snapshot. With several snapshots of one time the UI breaks its lines between them."""
+    first = parts[0].model
+    return SnapshotModel(
+        report=first.report,
+        name=f"{title}, {window}",
+        timestamp=first.timestamp,
+        metadata={"window": str(window)} | {built.part: built.note for built in parts},
+        tags=[built.part for built in parts],
+        metric_results={key: result for built in parts for key, result in built.model.metric_results.items()},
+        top_level_metrics=[key for built in parts for key in built.model.top_level_metrics],
+        widgets=[widget for built in parts for widget in built.model.widgets],
+        tests_widgets=[],
+    )
 
 
 def column_report(part: str, window: Window, current: pd.DataFrame, reference: pd.DataFrame | None, why: str, settings: MonitoringSettings) -> Built:
@@ -67,7 +83,7 @@ def column_report(part: str, window: Window, current: pd.DataFrame, reference: p
     metrics += _category_shares(compared)
     snapshot = _report(metrics, part, window, compared.rows, note).run(*compared.datasets(), timestamp=window.start)
     found = drift_findings(snapshot, compared, settings) + _category_findings(snapshot, compared.rows)
-    return Built(slim(snapshot), found, compared.rows, note)
+    return Built(part, slim(snapshot), found, note)
 
 
 def _category_shares(compared: Comparison) -> list[Any]:
@@ -92,15 +108,15 @@ def measure_report(part: str, window: Window, current: pd.DataFrame, reference: 
     row = current.iloc[0]
     names = [name for name in MEASURES if name in current and np.isfinite(row[name])]
     rows = int(row["decisions"])
-    note = f"{rows} decisions. {why}"
     before = None if reference is None or reference.empty else reference
+    note = f"{rows} decisions. {why}" + ("" if before is None else f" {len(before)} windows.")
     definition = DataDefinition(numerical_columns=list(names))
     snapshot = _report([Rows(part=part), *(ShelfMeasure(measure=name) for name in names)], part, window, rows, note).run(
         Dataset.from_pandas(current[names].astype(float), data_definition=definition),
         None if before is None else Dataset.from_pandas(before.reindex(columns=names).astype(float), data_definition=definition),
         timestamp=window.start,
     )
-    return Built(slim(snapshot), [_judged_measure(name, row, before, settings) for name in names], rows, note)
+    return Built(part, slim(snapshot), [_judged_measure(name, row, before, settings) for name in names], note)
 
 
 def _judged_measure(name: str, row: pd.Series, before: pd.DataFrame | None, settings: MonitoringSettings) -> Finding:
@@ -117,7 +133,9 @@ def _judged_measure(name: str, row: pd.Series, before: pd.DataFrame | None, sett
         bad = round(float((before.loc[past.index, "decisions"] * past).sum()))
         lower, upper = difference((round(value * rows), rows), (bad, total), settings.monitor_confidence)
         drifted = lower > 0 and value - bad / total >= SHARE_RISE
-        return Finding("measure", name, value, SHARE_RISE, drifted, reference=bad / total, lower=lower, upper=upper, rows=rows, note="rise of a share")
+        return Finding(
+            "measure", name, value, SHARE_RISE, drifted, reference=bad / total, lower=lower, upper=upper, rows=rows, note="rise of a share"
+        )
     band = max(settings.monitor_measure_change * abs(usual), 3 * float(past.std(ddof=1)) if len(past) > 2 else 0.0)
     drifted = abs(value - usual) > band
     return Finding(
@@ -125,7 +143,9 @@ def _judged_measure(name: str, row: pd.Series, before: pd.DataFrame | None, sett
     )
 
 
-def engagement_report(part: str, window: Window, current: pd.DataFrame, reference: pd.DataFrame | None, why: str, settings: MonitoringSettings) -> Built:
+def engagement_report(
+    part: str, window: Window, current: pd.DataFrame, reference: pd.DataFrame | None, why: str, settings: MonitoringSettings
+) -> Built:
     """Rates of every group, and drift of what was shown. Rates are counted on all rows, distributions on a sample."""
     current = current.assign(**{ALL: ALL}).reset_index(drop=True)
     before = None if reference is None or reference.empty else reference.assign(**{ALL: ALL}).reset_index(drop=True)
@@ -143,7 +163,7 @@ def engagement_report(part: str, window: Window, current: pd.DataFrame, referenc
         timestamp=window.start,
     )
     found = [_judged_rate(current, before, *each, settings) for each in groups]
-    return Built(slim(snapshot), found + drift_findings(snapshot, mix, settings), len(current), note)
+    return Built(part, slim(snapshot), found + drift_findings(snapshot, mix, settings), note)
 
 
 def _judged_rate(current: pd.DataFrame, before: pd.DataFrame | None, outcome: str, name: str, group: str, settings: MonitoringSettings) -> Finding:
@@ -151,24 +171,17 @@ def _judged_rate(current: pd.DataFrame, before: pd.DataFrame | None, outcome: st
     now = _rate(current, outcome, name, group, confidence)
     past = None if before is None else _rate(before, outcome, name, group, confidence)
     assert now is not None
-    known = {"rows": int(now["shown"]), "group": group, "lower": float(now["lower"]), "upper": float(now["upper"])}
+    value, shown = float(now["rate"]), int(now["shown"])
+    known = Finding(outcome, name, value, group=group, lower=float(now["lower"]), upper=float(now["upper"]), rows=shown)
     if past is None:
-        return Finding(outcome, name, float(now["rate"]), note="not in the reference", **known)
-    change = settings.monitor_rate_change * float(past["rate"])
-    if min(now["shown"], past["shown"]) < settings.monitor_min_rows:
-        return Finding(outcome, name, float(now["rate"]), reference=float(past["rate"]), note=f"{settings.monitor_min_rows} showings needed", **known)
-    lower, upper = difference((now["answered"], now["shown"]), (past["answered"], past["shown"]), confidence)
-    drifted = (lower > 0 or upper < 0) and abs(now["rate"] - past["rate"]) >= change
-    return Finding(
-        outcome,
-        name,
-        float(now["rate"]),
-        change,
-        bool(drifted),
-        reference=float(past["rate"]),
-        note=f"difference {lower:+.4f} to {upper:+.4f}",
-        **known,
-    )
+        return replace(known, note="not in the reference")
+    usual = float(past["rate"])
+    if min(shown, past["shown"]) < settings.monitor_min_rows:
+        return replace(known, reference=usual, note=f"{settings.monitor_min_rows} showings needed")
+    lower, upper = difference((now["answered"], shown), (past["answered"], past["shown"]), confidence)
+    change = settings.monitor_rate_change * usual
+    drifted = (lower > 0 or upper < 0) and abs(value - usual) >= change
+    return replace(known, threshold=change, drifted=bool(drifted), reference=usual, note=f"difference {lower:+.4f} to {upper:+.4f}")
 
 
 def _rate(frame: pd.DataFrame, outcome: str, name: str, group: str, confidence: float) -> pd.Series | None:
@@ -218,5 +231,3 @@ def measures_by_window(items: pd.DataFrame, decisions: pd.DataFrame, catalogue: 
         if len(own):
             rows.append({"decisions": len(own), **measures(shown, own, catalogue)})
     return pd.DataFrame(rows)
-
-

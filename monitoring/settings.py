@@ -10,11 +10,17 @@ from feature_repo.settings import Settings
 class MonitoringSettings(Settings):
     """What is compared with what, when a difference counts as drift, and where the dashboards are served."""
 
-    monitor_host: str = Field("127.0.0.1", description="Address that Evidently's UI listens on. It has no log-in: keep it on loopback or behind a proxy.")
+    monitor_host: str = Field(
+        "127.0.0.1", description="Address that Evidently's UI listens on. It has no log-in: keep it on loopback or behind a proxy."
+    )
     monitor_port: int = Field(8000, ge=1, le=65535, description="Port of Evidently's UI.")
-    monitor_interval_s: float = Field(300.0, ge=0, description="Seconds between refreshes while the dashboards are served; 0 refreshes only at start.")
+    monitor_interval_s: float = Field(
+        300.0, ge=0, description="Seconds between refreshes while the dashboards are served; 0 refreshes only at start."
+    )
 
-    monitor_window_hours: int = Field(24, ge=1, le=168, description="Length of a window in hours; windows are aligned to midnight UTC of the shop's time.")
+    monitor_window_hours: int = Field(
+        24, ge=1, le=168, description="Length of a window in hours; windows are aligned to midnight UTC of the shop's time."
+    )
     monitor_settle_hours: int = Field(
         24, ge=0, description="Hours after its end during which a window is built again when late clicks or purchases came in."
     )
