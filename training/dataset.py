@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.declarations import SIGNALS
-from feature_repo.online import History, Interests
+from feature_repo.online import History, Interests, ProductMatrix
 from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS, assemble
 from training.evaluate import Targets
@@ -30,6 +30,9 @@ from training.settings import TrainingSettings
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
+
+NO_KEY = -2
+"""Code of a product without category or brand; not -1, which stands for a key or product of the user's that the table does not have."""
 
 Reader = Callable[[str, pd.DataFrame], pd.DataFrame]
 """`reader(entity, frame)`: the features of "user" or "product" rows (key, event_timestamp) as Feast answers them point in time, rows in order."""
@@ -43,6 +46,13 @@ class Catalogue:
     vectors: Floats
     first_seen: Doubles
     embedding_version: str
+
+    @classmethod
+    def of(cls, matrix: ProductMatrix) -> "Catalogue":
+        """The products of the last build. Empty categories and brands are None."""
+        names = {"category": matrix.texts["product_category"], "brand": matrix.texts["product_brand"]}
+        frame = pd.DataFrame({"product_id": matrix.product_ids.astype(str), **names})
+        return cls(frame, matrix.embedding, matrix.at["product_first_seen_at"], matrix.embedding_version)
 
     def known_at(self, cut: datetime) -> "Catalogue":
         """The products that were known before `cut`."""
@@ -224,7 +234,7 @@ class _ProductTable:
         }
         numbering: dict[str, int] = {}
         codes = {
-            kind: np.array([numbering.setdefault(value, len(numbering)) if value else -1 for value in values], np.int32)
+            kind: np.array([numbering.setdefault(value, len(numbering)) if value else NO_KEY for value in values], np.int32)
             for kind, values in names.items()
         }
         columns = ("product_price", "product_price_rank", "product_first_seen_at", "product_last_purchase_at")
@@ -329,8 +339,9 @@ def choices(events: pd.DataFrame, catalogue: Catalogue, periods: Periods, reader
     ]
     bought = acts[acts["event_type"].astype(str) == "purchase"]
     acts = bought if (bought["event_time"] >= pd.Timestamp(periods.cuts[0])).sum() >= 500 else acts
-    keys = [names.get(str(product)) for product in acts["product_id"].tolist()]
-    acts = acts.assign(key=[f"{kind}:{name}" if isinstance(name, str) and name else None for name in keys])[["user_id", "event_time", "key"]].dropna()
+    found = [names.get(str(product)) for product in acts["product_id"].tolist()]
+    keys = pd.Series([f"{kind}:{name}" if isinstance(name, str) and name else None for name in found], index=acts.index, dtype=object)
+    acts = acts.assign(key=keys)[["user_id", "event_time", "key"]].dropna()
     share = acts.loc[acts["event_time"] < pd.Timestamp(periods.cuts[0]), "key"].value_counts(normalize=True)
     share = share if len(share) else acts["key"].value_counts(normalize=True)
     acts = acts[acts["event_time"] >= pd.Timestamp(periods.cuts[0])].reset_index(drop=True)

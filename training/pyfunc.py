@@ -39,7 +39,8 @@ def written(writer: Any, frame: pd.DataFrame) -> pd.DataFrame:
     from training.content.plan import CopyRequest
 
     controls = ("part", "language", "tone", "aspect", "domain")
-    requests = [CopyRequest(*(str(row[name]) for name in controls), tuple(json.loads(row["slots"]))) for row in frame.to_dict("records")]
+    rows = frame.to_dict("records")
+    requests = [CopyRequest(**{name: str(row[name]) for name in controls}, slots=tuple(json.loads(row["slots"]))) for row in rows]
     drafts = writer.write(requests, seed=0)
     return pd.DataFrame({"text": [draft.text for draft in drafts], "sound": [draft.sound for draft in drafts]})
 

@@ -124,13 +124,12 @@ class RunFacts:
     """What every MLflow run records beside its model's own parameters and metrics."""
 
     data_hash: str
-    feature_hash: str
     commit: str
     constraints_hash: str
 
     @classmethod
-    def collect(cls, data_hash: str, feature_hash: str) -> "RunFacts":
-        return cls(data_hash, feature_hash, _commit(), _constraints_hash())
+    def collect(cls, data_hash: str) -> "RunFacts":
+        return cls(data_hash, _commit(), _constraints_hash())
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def log_and_register(
                 "commit": facts.commit,
                 "constraints_hash": facts.constraints_hash,
                 "data_hash": facts.data_hash,
-                "feature_hash": facts.feature_hash,
+                "feature_hash": meta.feature_fingerprint,
                 "feature_service": meta.feature_service,
                 "content": folder.version,
                 "window": " .. ".join(meta.window),

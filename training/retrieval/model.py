@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from feature_repo.declarations import RETRIEVERS, SIGNALS
-from feature_repo.online import History, Interests
+from feature_repo.online import NO_INTERESTS, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder
 
@@ -26,11 +26,6 @@ Doubles = NDArray[np.float64]
 Index = NDArray[np.int32]
 
 DAY = 86400.0
-
-
-NO_HISTORY = History((), np.zeros(0, np.float32), np.zeros(0), np.zeros(0))
-NO_INTERESTS = Interests((), np.zeros((0, len(SIGNALS)), np.float32), np.zeros(0))
-"""A user nobody knows yet."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from feature_repo.declarations import RETRIEVERS, SIGNALS
-from feature_repo.online import History, Interests
+from feature_repo.online import NO_HISTORY, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder, ModelMeta
-from training.retrieval.model import NO_HISTORY, Params, RetrieverSet
+from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import fit
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)

@@ -1,0 +1,348 @@
+"""`python -m training.pipeline [--shop NAME|FOLDER] [--data FOLDER]`: the flow of `make train`.
+
+features -> what people did afterwards -> retrievers -> profile -> ranker -> evaluation -> writer -> MLflow -> gates -> champions. `make train` then
+packs the bundle with `python -m serving.bundle`.
+
+What is measured is fitted on the days before the test period. What is released is fitted again, with the parameters found, on everything.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from feature_repo import logs
+from feature_repo.build import build, prepare
+from feature_repo.declarations import RETRIEVERS
+from feature_repo.errors import StoryshelfError
+from feature_repo.home import ShopHome
+from feature_repo.ingest import config, read_tables
+from feature_repo.online import ProductMatrix
+from feature_repo.store import features_of, fingerprint, open_store
+from feature_repo.vectors import RANKER_FEATURES
+from training import dataset, gates, labels
+from training.content.train import WriterTraining, train_writer
+from training.dataset import Audience, Catalogue, Reader
+from training.evaluate import Ranking, Report, evaluate, measures, recall, table
+from training.gates import Decision
+from training.labels import Periods
+from training.profile import ProfileModel
+from training.ranker import train as ranker_train
+from training.ranker.model import Ranker
+from training.registry import ModelFolder, ModelMeta, RunFacts, log_and_register
+from training.retrieval import train as retrieval_train
+from training.retrieval import tune
+from training.retrieval.model import Params, RetrieverSet
+from training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+METHODS = {"popular": "popularity", "item_to_item": "item-to-item", "embedding": "text embedding", "repeat": "own purchases"}
+"""What each retriever is called when it stands alone in the table beside the ranker."""
+SURE = 1.645
+"""Standard errors of a one-sided 95 % bound."""
+
+
+@dataclass
+class Timings:
+    """Seconds per step, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        log.info("%s ...", name)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - started, 1)
+        log.info("%s: %.1f s", name, self.seconds[name])
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What training reads of a shop: its events, its catalogue, Feast and how its time is divided."""
+
+    home: ShopHome
+    events: pd.DataFrame
+    catalogue: Catalogue
+    reader: Reader
+    periods: Periods
+    kind: str
+    repeat_buying: bool
+
+    def retrievers(self, cut: datetime, params: Params, weights: Sequence[float]) -> RetrieverSet:
+        """Fitted on what was known before `cut`."""
+        known = self.catalogue.known_at(cut)
+        return retrieval_train.fit(
+            self.events, known.frame, known.vectors, cut, params, self.repeat_buying, weights, self.catalogue.embedding_version
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The test period's answers: the table, and single figures for MLflow and the gates."""
+
+    report: Report
+    retriever: Mapping[str, float]
+    ranker: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """Everything about the recommender that is released or logged."""
+
+    retrievers: RetrieverSet
+    profile: ProfileModel
+    ranker: Ranker
+    trees: int
+    measured: Measured
+    ranker_metrics: Mapping[str, float]
+    sample: pd.DataFrame
+
+
+def open_shop(home: ShopHome, settings: TrainingSettings) -> Shop:
+    """A shop whose features were built.
+
+    Raises:
+        TrainingError: too short a past, or nobody did anything.
+    """
+    events = read_tables(home)["events"]
+    store = open_store(home)
+    return Shop(
+        home,
+        events,
+        Catalogue.of(ProductMatrix.load(home)),
+        partial(features_of, store),
+        Periods.of(events, settings),
+        labels.target_type(events),
+        config(home).repeat_buying,
+    )
+
+
+def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) -> Recommender:
+    """Tune, fit, measure, fit again. The plain list of steps behind the table."""
+    periods = shop.periods
+    with timings.step("profile"):
+        choices = dataset.choices(shop.events, shop.catalogue, periods, shop.reader, settings)
+        profile = ProfileModel.fit(choices)
+    weights = profile.weights.tolist()
+    with timings.step("retrievers"):
+        people = dataset.audience(shop.events, shop.kind, periods.tune, periods.test, shop.reader, settings)
+        base = shop.retrievers(periods.tune, Params(), weights)
+        params, tuned_figures = tune.tuned(base, shop.events, periods.tune, people)
+        fitted = [shop.retrievers(cut, params, weights) for cut in periods.cuts]
+    with timings.step("label groups"):
+        found = labels.labels_of(shop.events, shop.kind, periods, settings)
+        groups = dataset.groups_of(found, shop.reader, fitted, periods, settings)
+        rows = dataset.training_rows(groups, fitted, shop.reader, profile.weights, settings)
+    with timings.step("ranker"):
+        meta = ModelMeta("ranker", "lambdamart", window=_window(periods))
+        earlier = rows.where(rows.at < periods.test.timestamp())
+        ranker, figures = ranker_train.fit(earlier.matrix, earlier.relevance, earlier.group, RANKER_FEATURES, meta, settings)
+        trees = int(figures["ranker_trees"])
+    with timings.step("evaluation"):
+        measured = evaluate_all(shop, fitted[-1], profile, ranker, settings)
+    with timings.step("final fit"):
+        final = shop.retrievers(periods.end, params, weights)
+        ranker = ranker_train.refit(rows.matrix, rows.relevance, rows.group, RANKER_FEATURES, meta, settings, trees)
+    figures |= {"tuned_" + name + "_ndcg_10": value for name, value in tuned_figures.items()} | {"label_groups": float(len(groups))}
+    sample = pd.DataFrame(rows.matrix[:20], columns=list(RANKER_FEATURES))
+    return Recommender(final, profile, ranker, trees, measured, figures, sample)
+
+
+def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ranker: Ranker, settings: TrainingSettings) -> Measured:
+    """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start."""
+    cut = shop.periods.test
+    people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings)
+    targets = people.targets(retrievers)
+    candidates = [retrievers.retrieve(person.history, cut, settings.candidates, person.interests) for person in people.people]
+    rankings = {METHODS[name]: tune.ranking(retrievers, name, cut, people) for name in RETRIEVERS}
+    rankings["ranker"] = _ranked(shop, retrievers, profile, ranker, people, candidates)
+    categories = [str(category) for category in retrievers.fitted.categories]
+    report = {method: evaluate(found, targets, categories) for method, found in rankings.items()}
+    pairs = zip(rankings["ranker"], rankings[METHODS["popular"]], targets.products, strict=True)
+    gains = np.array([measures(mine, wanted)["ndcg_10"] - measures(popular, wanted)["ndcg_10"] for mine, popular, wanted in pairs])
+    shared = {"test_users": float(len(people.people))}
+    if not len(gains):
+        return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared)
+    bound = float(gains.mean() + SURE * gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 1.0
+    of_retrievers = {"recall_candidates": recall([found.index for found in candidates], targets)}
+    of_retrievers["candidates_mean"] = float(np.mean([len(found.index) for found in candidates]))
+    of_retrievers |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
+    of_ranker = {name: value for name, value in report["ranker"]["all"].items() if name != "users"}
+    of_ranker |= {f"{part}_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
+    of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS} | {"above_popular_upper": bound}
+    return Measured(report, shared | of_retrievers, shared | of_ranker)
+
+
+def _ranked(
+    shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ranker: Ranker, people: Audience, candidates: Sequence[Any]
+) -> list[Ranking]:
+    slates = [dataset.full_slate(person, found, retrievers) for person, found in zip(people.people, candidates, strict=True)]
+    parts = dataset.feature_rows(slates, shop.reader, profile.weights)
+    return [found.index[np.argsort(-ranker.score(rows), kind="stable")][:10] for found, rows in zip(candidates, parts, strict=True)]
+
+
+def _window(periods: Periods) -> tuple[str, str]:
+    return periods.start.isoformat(), periods.end.isoformat()
+
+
+def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, settings: TrainingSettings) -> dict[str, ModelFolder]:
+    """Model folders by kind. The ranker names the content of the retriever's folder, so that one is sealed first."""
+    folder = work / "retriever"
+    found.retrievers.save(folder)
+    found.profile.save(folder)
+    params = {**vars(found.retrievers.params), **{f"weight_{signal}": weight for signal, weight in found.profile.signal_weights.items()}}
+    params |= {"learned_signals": ",".join(found.profile.learned), "repeat_buying": shop.repeat_buying, "embedding": shop.catalogue.embedding_version}
+    common: dict[str, Any] = {"window": _window(shop.periods), "seed": settings.seed}
+    prints = {service: fingerprint(shop.home, service) for service in ("retriever_v1", "ranker_v1", "writer_v1")}
+    needs = {"embedding": shop.catalogue.embedding_version}
+    meta = ModelMeta(
+        "retriever", "set-of-four", "retriever_v1", prints["retriever_v1"], requires=needs, metrics=found.measured.retriever, params=params, **common
+    )
+    sealed = {"retriever": ModelFolder.write(folder, meta)}
+    needs |= {"retriever": sealed["retriever"].version, "ranker_v1": prints["ranker_v1"]}
+    found.ranker.save(work / "ranker")
+    params = {**ranker_train.PARAMS, "trees": found.trees, "features": len(RANKER_FEATURES), "candidates": settings.candidates}
+    metrics = {**found.measured.ranker, **found.ranker_metrics}
+    meta = ModelMeta("ranker", "lambdamart", "ranker_v1", prints["ranker_v1"], requires=needs, metrics=metrics, params=params, **common)
+    sealed["ranker"] = ModelFolder.write(work / "ranker", meta)
+    meta = ModelMeta("writer", "transformer", "writer_v1", prints["writer_v1"], metrics=writer.metrics, params=writer.params, **common)
+    return sealed | {"writer": ModelFolder.write(writer.folder, meta)}
+
+
+def register(shop: Shop, found: Recommender, writer: WriterTraining, sealed: Mapping[str, ModelFolder], settings: TrainingSettings) -> list[Decision]:
+    """One MLflow run and one registered version per model, then the gates and what they allow."""
+    facts = RunFacts.collect(data_hash(shop.home))
+    query = pd.DataFrame([{"product_ids": "[]", "last_purchase": "[]", "as_of": shop.periods.end.isoformat()}])
+    draft = pd.DataFrame([{"part": "title", "language": "en", "tone": "plain", "aspect": "design", "domain": "general", "slots": '["name"]'}])
+    samples = {"retriever": query, "ranker": found.sample, "writer": draft}
+    shares = ranker_train.importance(found.ranker)
+    artifacts: dict[str, dict[str, Any]] = {
+        "retriever": {
+            "profile.txt": "\n".join(found.profile.lines()),
+            "profile_weights.png": _bars(found.profile.signal_weights, "weight per signal"),
+        },
+        "ranker": {
+            "evaluation.txt": "\n".join(table(found.measured.report)),
+            "evaluation.json": found.measured.report,
+            "evaluation.png": _bars(
+                {method: part["all"].get("ndcg_10", 0.0) for method, part in found.measured.report.items()}, "NDCG@10, all targets"
+            ),
+            "importance.json": shares,
+            "importance.png": _bars(shares, "share of gain"),
+            "features.json": list(RANKER_FEATURES),
+        },
+        "writer": {"samples.csv": writer.samples},
+    }
+    versions = {kind: log_and_register(shop.home, sealed[kind], facts, samples[kind], artifacts[kind]) for kind in sealed}
+    return gates.enact(shop.home, [gates.decide(shop.home, kind, version, settings) for kind, version in versions.items()])
+
+
+def _bars(values: Mapping[str, float], title: str) -> Figure:
+    figure = Figure(figsize=(7, 0.6 + 0.3 * max(len(values), 1)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(list(values)[::-1], list(values.values())[::-1], color="#3b6ea5")
+    axes.set_title(title)
+    return figure
+
+
+def data_hash(home: ShopHome) -> str:
+    """Hash of the shop's tables as stored, and of how many events were posted since."""
+    found = hashlib.sha256()
+    for file in sorted(home.tables.resolve().glob("*.parquet")):
+        found.update(file.name.encode() + file.read_bytes())
+    found.update(home.events_db.read_bytes() if home.events_db.exists() else b"")
+    return found.hexdigest()[:16]
+
+
+def write_report(shop: Shop, found: Recommender, file: Path) -> None:
+    """The table as JSON: what was held out, how it was tuned, and every figure."""
+    periods = shop.periods
+    about = {
+        "shop": shop.home.shop,
+        "test_from": periods.test.isoformat(),
+        "test_until": periods.end.isoformat(),
+        "tuned_on": [periods.tune.isoformat(), periods.test.isoformat()],
+        "targets": f"distinct products of events of type '{shop.kind}' in the test period, of users with such an event before it",
+        "repeats_allowed": shop.repeat_buying,
+        "retriever_parameters": vars(found.retrievers.params),
+        "trees": found.trees,
+        "figures": found.measured.report,
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def summary(shop: Shop, found: Recommender, decisions: Sequence[Decision], timings: Timings) -> str:
+    """What a person reads at the end of `make train`."""
+    lines = ["", f"Profile of shop '{shop.home.shop}'", *found.profile.lines(), ""]
+    lines += [f"Test period {shop.periods.test:%Y-%m-%d} .. {shop.periods.end:%Y-%m-%d}, targets: {shop.kind}", *table(found.measured.report), ""]
+    for decision in decisions:
+        version = decision.version
+        lines.append(f"{version.name} version {version.version}: {decision.alias or 'registered without an alias'}")
+        lines += [f"  {'passed' if gate.passed else 'FAILED'}: {gate.name} ({gate.reason})" for gate in decision.gates]
+    lines += [
+        "",
+        *(f"{seconds:>7.1f} s  {step}" for step, seconds in timings.seconds.items()),
+        f"{sum(timings.seconds.values()):>7.1f} s  in all",
+        "",
+    ]
+    lines.append("Next: `make serve`, `make mlflow` (a challenger is promoted there: give it the alias champion), `make demo`, `make monitor`")
+    return "\n".join(lines)
+
+
+def run(settings: TrainingSettings, source: str, folder: Path | None, report: Path | None = None) -> str:
+    """The whole flow; returns the summary."""
+    timings = Timings()
+    with timings.step("data"):
+        home = prepare(settings, source, folder)
+    with timings.step("features"):
+        print(build(home, settings).text())
+    with timings.step("reading"):
+        shop = open_shop(home, settings)
+    found = train_recommender(shop, settings, timings)
+    with tempfile.TemporaryDirectory(dir=home.root, prefix="training-") as scratch:
+        with timings.step("writer"):
+            writer = train_writer(home, settings, Path(scratch) / "writer", progress=sys.stderr.isatty())
+        with timings.step("registration"):
+            sealed = seal(shop, found, writer, Path(scratch), settings)
+            decisions = register(shop, found, writer, sealed, settings)
+    write_report(shop, found, home.root / "evaluation.json")
+    if report:
+        write_report(shop, found, report)
+    home.remember_as_last()
+    return summary(shop, found, decisions, timings)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Read a shop, build features, train, evaluate and register its models.")
+    parser.add_argument("--shop", default="", help="demo (the default), online_retail, amazon_beauty, a folder of tables, or a shop made before")
+    parser.add_argument("--data", type=Path, default=None, help="folder with the tables of a named source")
+    parser.add_argument("--report", type=Path, default=None, help="also write the evaluation table to this JSON file")
+    arguments = parser.parse_args()
+    logs.configure()
+    try:
+        settings = TrainingSettings()
+        print(run(settings, arguments.shop or settings.shop or "demo", arguments.data, arguments.report))
+    except StoryshelfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
