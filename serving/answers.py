@@ -5,7 +5,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,8 @@ from feature_repo.online import UserReader, UserRow
 from feature_repo.shop import ShopConfig
 from feature_repo.store import fingerprint
 from serving import contracts, metrics
+from serving.compose import Composer, ComposeRequest
+from serving.compose import Variant as Written
 from serving.consent import Consent
 from serving.errors import ApiError
 from serving.recommend import Recommender, Shelf, StageClock
@@ -28,10 +30,15 @@ from serving.release import Release, bundle_folder
 from serving.settings import ServingSettings
 from serving.snapshot import Keeper, Snapshot
 from serving.unsubscribe import read_token
+from training.content.policy import Policy
+from training.profile import Profile
 
 log = logging.getLogger(__name__)
 
 SAMPLES = 6
+"""Shoppers offered on the front page of the simulated shop."""
+FEED_CHANNEL = "push"
+"""What is written beside an item of the feed: one or two sentences."""
 
 
 class Answers:
@@ -45,9 +52,9 @@ class Answers:
     ) -> None:
         self.home, self.settings, self.release, self.keeper, self.users, self.pseudonyms = home, settings, release, keeper, users, pseudonyms
         self.recommender = Recommender(release.profiles, release.ranker, settings.candidates, settings.category_share)
-        self.composer = Composer(release.writer)
+        self.composer = Composer(release.writer, Policy.load(brands=keeper.current.catalogue.brands()))
         self.journal = Journal(home.journal, settings.journal_limits())
-        self.events_log = EventLog(home.events_db)
+        self.event_log = EventLog(home.events_db)
         self.shop_config: ShopConfig = config(home)
         self.models = dict(release.versions)
         self._consent: Consent | None = None
@@ -94,6 +101,36 @@ class Answers:
         if not len(shop.matrix.product_ids):
             raise ApiError(503, "empty_catalogue", f"Shop '{self.home.shop}' has no products: bring some and run `make features`.")
         return self.recommender.shelf(shop, self.user(user_id), user_id, n, policy, shop.now(), self._clock)
+
+    def write(
+        self,
+        shop: Snapshot,
+        user: UserRow | None,
+        profile: Profile,
+        product_ids: Sequence[str],
+        channel: str,
+        language: str,
+        n: int = 1,
+        tone: str | None = None,
+        personalised: bool = True,
+    ) -> list[Written]:
+        """Checked copy, `n` variants per product (or `n` articles about all of them); less where nothing can be said of a product."""
+        price = shop.matrix.column("product_price")
+        books = [shop.catalogue.ledger(product, number(price[shop.matrix.index[product]])) for product in product_ids]
+        request = ComposeRequest(
+            tuple(book for book in books if book), channel, language, n, profile, tone, personalised, user.values() if user else None,
+            seed=self._random.getrandbits(31),
+        )  # fmt: skip
+        with self._clock.stage(f"write_{channel}"):
+            written = self.composer.compose(request)
+        for each in written:
+            metrics.TEXTS.labels(each.channel, each.language, each.backend).inc()
+        return written
+
+    def language(self, asked: str | None, profile: Profile) -> str:
+        """The language asked for, else the shopper's own, else the shop's first."""
+        own = (profile.language or "")[:2].lower()
+        return asked or (own if own in self.shop_config.languages else self.shop_config.languages[0])
 
     def decision(
         self,
@@ -165,6 +202,60 @@ class Answers:
         )  # fmt: skip
         self._keep(self.decision(request_id, "recommendations", asked.surface, asked.n, shop, shelf, latency_ms=_since(began)))
         return answer
+
+    def feed(self, asked: contracts.FeedRequest, request_id: str) -> contracts.FeedResponse:
+        began = time.perf_counter()
+        shop = self.keeper.current
+        shelf = self.shelf(self.pseudonyms.user(asked.user_id), asked.n, asked.policy, shop)
+        language = self.language(asked.language, shelf.profile)
+        written = self.write(
+            shop, shelf.user, shelf.profile, [item.product_id for item in shelf.items], FEED_CHANNEL, language,
+            tone=asked.tone, personalised=asked.copy_arm == "personalised",
+        )  # fmt: skip
+        by_product = {each.product_id: each for each in written}
+        items = [
+            contracts.FeedItem(**self._fields(shop, item), written=variant(each) if (each := by_product.get(item.product_id)) else None)
+            for item in shelf.items
+        ]
+        degraded = copy_degraded(written, len(items))
+        decision = self.decision(
+            request_id, "feed", asked.surface, asked.n, shop, shelf, contents(written), degraded, _since(began), _arm(asked.policy, asked.copy_arm)
+        )
+        self._keep(decision)
+        return contracts.FeedResponse(request_id=request_id, items=items, models=self.models, degraded=list(decision.degraded), policy=shelf.policy)
+
+    def content(self, asked: contracts.ContentRequest, request_id: str) -> contracts.ContentResponse:
+        """Copy for products that the caller chose.
+
+        Raises:
+            ApiError: the catalogue lacks a product (404, unknown_product), or too many texts at once (422).
+        """
+        began = time.perf_counter()
+        shop = self.keeper.current
+        products = list(dict.fromkeys(asked.product_ids))
+        unknown = [product for product in products if product not in shop.matrix.index]
+        if unknown:
+            details = [{"product_id": product} for product in unknown]
+            raise ApiError(404, "unknown_product", f"The catalogue has no product '{unknown[0]}'.", details)
+        user_id = self.pseudonyms.user(asked.user_id)
+        user = self.user(user_id)
+        profile = self.recommender.profile(user, user_id)
+        language = self.language(asked.language, profile)
+        written = self.write(
+            shop, user, profile, products, asked.channel, language, n=asked.n, tone=asked.tone, personalised=asked.copy_arm == "personalised"
+        )
+        wanted = asked.n if asked.channel == "article" else asked.n * len(products)
+        degraded = (*(() if user or asked.copy_arm == "plain" else ("new_user",)), *copy_degraded(written, wanted))
+        self._keep(
+            Decision(
+                request_id=request_id, at=shop.now(), kind="content", surface=asked.channel, user_id=user_id, n=asked.n, models=self.models,
+                user_features=user_features(user), product_matrix_version=shop.matrix.version, candidate_ids=products, degraded=degraded,
+                latency_ms=_since(began), arm=_arm("default", asked.copy_arm), contents=contents(written),
+            )
+        )  # fmt: skip
+        return contracts.ContentResponse(
+            request_id=request_id, variants=[variant(each) for each in written], models=self.models, degraded=list(degraded)
+        )
 
     def profile(self, asked: contracts.ProfileRequest, request_id: str) -> contracts.ProfileResponse:
         user_id = self.pseudonyms.user(asked.user_id)
@@ -294,12 +385,44 @@ class Answers:
             "rank": item.rank,
             "reasons": [contracts.Why(code=each.code, text=each.text, text_zh=each.text_zh) for each in item.reasons],
             "title": shop.matrix.texts["product_title"][row],
-            "title_zh": shop.titles_zh.get(item.product_id),
+            "title_zh": shop.catalogue.text(item.product_id, "title_zh"),
             "category": shop.matrix.texts["product_category"][row],
+            "category_zh": shop.catalogue.text(item.product_id, "category_zh"),
+            "image_url": shop.catalogue.text(item.product_id, "image_url"),
             "brand": shop.matrix.texts["product_brand"][row],
             "price": number(shop.matrix.column("product_price")[row]),
             "currency": self.shop_config.currency,
         }
+
+
+def variant(written: Written) -> contracts.Variant:
+    return contracts.Variant(
+        product_id=written.product_id, product_ids=list(written.product_ids), channel=written.channel, language=written.language,
+        tone=written.tone, aspects=[written.aspect], text=written.text, subject=written.subject, body=written.body, backend=written.backend,
+        facts=[contracts.Fact(name=each.name, value=each.value, source=each.source, product_id=each.product_id) for each in written.facts],
+    )  # fmt: skip
+
+
+def contents(written: Sequence[Written]) -> tuple[Content, ...]:
+    """The texts as the journal keeps them."""
+    return tuple(
+        Content(
+            each.product_id, each.channel, each.language, each.tone, (each.aspect,), each.text, each.subject, each.body, each.backend,
+            tuple(fact.name for fact in each.facts),
+        )
+        for each in written
+    )  # fmt: skip
+
+
+def copy_degraded(written: Sequence[Written], wanted: int) -> tuple[str, ...]:
+    template = ("template_copy",) if any(each.backend == "template" for each in written) else ()
+    return template + (("missing_copy",) if len(written) < wanted else ())
+
+
+def _arm(policy: str, copy: str) -> str | None:
+    """The arm of a comparison that a request belongs to; None for the platform as it is."""
+    left_out = [name for name, left in (("popular", policy == "popular"), ("plain_copy", copy == "plain")) if left]
+    return "+".join(left_out) or None
 
 
 def user_features(user: UserRow | None) -> dict[str, Any]:

@@ -190,8 +190,9 @@ def _page(text: str, form: str = "", button: str = "") -> HTMLResponse:
     """A small page in both languages; `text`, `form` and `button` are our own words, escaped where they hold others'."""
     act = f'{form}<button type="submit">{button}</button></form>' if form else ""
     return HTMLResponse(
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<title>{text}</title><link rel="stylesheet" href="/static/page.css"></head><body class="letter"><main><h1>{text}</h1>{act}</main></body></html>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>{text}</title><link rel="stylesheet" href="/static/page.css"></head>'
+        f'<body class="letter"><main><h1>{text}</h1>{act}</main></body></html>'
     )
 
 
@@ -246,7 +247,7 @@ def _add_pages(app: FastAPI) -> None:
             method
             for route in app.routes
             if isinstance(route, APIRoute) and route.path != "/{path:path}" and route.path_regex.match(f"/{path}")
-            for method in route.methods
+            for method in route.methods or ()
         }
         if known:
             raise HTTPException(405, f"/{path} answers {', '.join(sorted(known))} only.", {"allow": ", ".join(sorted(known))})
@@ -275,9 +276,9 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoryshelfError)
     async def state(request: Request, error: StoryshelfError) -> Response:
-        """The shop's home or a store can't be read or written now."""
+        """The shop's home or a store can't be read or written now; what exactly names places of this machine and stays in the log."""
         log.error("%s", error)
-        return _error(503, "unavailable", str(error))
+        return _error(503, "unavailable", "The shop's data can't be read or written now; the log tells more under this request_id.")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

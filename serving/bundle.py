@@ -105,7 +105,7 @@ def _describe(stage: Path, champions: Mapping[str, str]) -> None:
     needs = tomllib.loads(project.read_text())["project"]["dependencies"] if project.exists() else []
     about = {
         "service": "serving.service:Storyshelf",
-        "labels": {kind: content for kind, content in champions.items()},
+        "labels": dict(champions),
         "include": ["*"],
         "python": {"packages": needs, "lock_packages": False},
     }
@@ -147,12 +147,12 @@ def serve(home: ShopHome, bento: Path, host: str, port: int) -> None:
     """Become the process that serves the bento; returns only by an error."""
     print(f"Shop '{home.shop}' ({home.root}): http://{host}:{port} (Ctrl-C stops it)", flush=True)
     command = [sys.executable, "-m", "bentoml", "serve", str(bento.resolve()), "--host", host, "--port", str(port)]
-    os.execve(sys.executable, command, environment(home))
+    os.execve(sys.executable, command, environment(home))  # noqa: S606
 
 
 def check_free(host: str, port: int) -> None:
     """Raises:
-        ServingError: the host is no address of this machine, or the port is taken.
+    ServingError: the host is no address of this machine, or the port is taken.
     """
     try:
         address = ip_address(host)

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from feature_repo.events import EventType
 
@@ -56,6 +56,12 @@ class ContentRequest(Request):
     n: int = Field(1, ge=1, le=MAX_VARIANTS, description="Variants per product.")
     tone: Tone | None = Field(None, description="Left out: chosen for the shopper.")
     copy_arm: CopyArm = Field("personalised", alias="copy", description="`plain` leaves the shopper out of it: the arm to compare with.")
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> "ContentRequest":
+        if len(self.product_ids) * self.n > MAX_WRITTEN:
+            raise ValueError(f"asks for {len(self.product_ids) * self.n} texts; at most {MAX_WRITTEN} are written for one request")
+        return self
 
 
 class FeedRequest(Request):
@@ -127,7 +133,9 @@ class ShelfItem(Response):
     title: str | None = None
     title_zh: str | None = None
     category: str | None = None
+    category_zh: str | None = None
     brand: str | None = None
+    image_url: str | None = None
     price: float | None = None
     currency: str | None = None
 
@@ -144,16 +152,19 @@ class Fact(Response):
     """A fact of the product that the text states."""
 
     name: str
-    value: str
+    value: str = Field(description="As it stands in the text.")
+    source: str = Field(description="Column of the catalogue that it comes from.")
+    product_id: str
 
 
 class Variant(Response):
     """One text: `text`, or `subject` and `body` for an e-mail."""
 
     product_id: str
+    product_ids: list[str] = Field(description="All products that the text is about; more than one for an article.")
     channel: str
     language: str
-    tone: str | None
+    tone: str
     aspects: list[str]
     text: str | None = None
     subject: str | None = None
@@ -170,7 +181,7 @@ class ContentResponse(Response):
 
 
 class FeedItem(ShelfItem):
-    text: Variant = Field(serialization_alias="copy", description="What to show with it.")
+    written: Variant | None = Field(serialization_alias="copy", description="What to show with it; null where nothing can be said.")
 
 
 class FeedResponse(Response):

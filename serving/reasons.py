@@ -106,7 +106,8 @@ _KINDS = (
     _Kind("likes_category", _category_with("like"), ("up_category_preference", "up_liked", "up_category_interest"), "You like {}", "您喜欢{}", 1.0),
     _Kind("likes_brand", _brand_with("like"), ("up_brand_preference", "up_liked", "up_brand_interest"), "You like {}", "您喜欢{}", 0.9),
     _Kind(
-        "bought_before", _when(lambda item: item.value("up_purchases") > 0), ("up_purchases", "up_days_since_purchase", "score_repeat", "rank_repeat"),
+        "bought_before", _when(lambda item: item.value("up_purchases") > 0),
+        ("up_purchases", "up_days_since_purchase", "score_repeat", "rank_repeat"),
         "You bought this before", "您买过这件商品",
     ),
     _Kind(
@@ -120,11 +121,15 @@ _KINDS = (
     ),
     _Kind("reviewed_category", _category_with("review"), ("up_category_behaviour", "up_category_interest"), "You rated {} well", "您给{}打过好评"),
     _Kind(
-        "looked_at_category", _category_with("view", "cart"), ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
+        "looked_at_category", _category_with("view", "cart"),
+        ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
         "You looked at {}", "您浏览过{}",
     ),
     _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎"),
-    _Kind("bought_brand", _brand_with("purchase"), ("up_brand_behaviour", "up_brand_interest", "up_brand_days"), "You bought from {}", "您买过{}的商品"),
+    _Kind(
+        "bought_brand", _brand_with("purchase"), ("up_brand_behaviour", "up_brand_interest", "up_brand_days"),
+        "You bought from {}", "您买过{}的商品",
+    ),
     _Kind("looked_at_brand", _brand_with("view", "cart"), ("up_brand_behaviour", "up_brand_interest"), "You looked at {}", "您看过{}的商品"),
     _Kind(
         "goes_with", _when(lambda item: item.value("score_item_to_item") > 0), ("score_item_to_item", "rank_item_to_item"),
@@ -181,6 +186,6 @@ def _reasons(item: Shown, known: _Known) -> tuple[Reason, ...]:
             told.append((kind, subject))
     if not told and ordered:
         told = ordered[:1]
-    return tuple(Reason(kind.code, kind.text.format(subject), kind.text_zh.format(item.categories_zh.get(subject, subject))) for kind, subject in told) or (
-        PICKED,
-    )
+    return tuple(
+        Reason(kind.code, kind.text.format(subject), kind.text_zh.format(item.categories_zh.get(subject, subject))) for kind, subject in told
+    ) or (PICKED,)

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from feature_repo.declarations import SIGNALS
 from feature_repo.journal import Reason
-from feature_repo.online import UserRow, ranker_matrix
+from feature_repo.online import NO_HISTORY, NO_INTERESTS, UserRow, ranker_matrix
 from serving import reasons
 from serving.reasons import Shown
 from serving.snapshot import Snapshot
 from training.profile import Profile, ProfileModel
 from training.ranker.model import Ranker
-from training.retrieval.model import NO_HISTORY, NO_INTERESTS
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int32]
@@ -88,7 +87,7 @@ class Recommender:
         """At most n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf."""
         with clock.stage("profile"):
             profile = self.profile(user, user_id)
-        degraded = () if user or policy == "popular" else ("new_user",)
+        degraded: tuple[str, ...] = () if user or policy == "popular" else ("new_user",)
         if shop.stale_embedding:
             degraded += ("stale_embedding",)
         if user is None or policy == "popular":
@@ -102,16 +101,14 @@ class Recommender:
         level = user.values().get("user_price_rank_90d", math.nan)
         return self.profiles.explain(user_id, user.interests, user.texts.get("user_language"), None if math.isnan(level) else level)
 
-    def _ranked(
-        self, shop: Snapshot, user: UserRow, profile: Profile, n: int, now: datetime, degraded: tuple[str, ...], clock: StageClock
-    ) -> Shelf:
+    def _ranked(self, shop: Snapshot, user: UserRow, profile: Profile, n: int, now: datetime, degraded: tuple[str, ...], clock: StageClock) -> Shelf:
         with clock.stage("retrieve"):
             found = shop.retrievers.retrieve(user.history, now, max(self.candidates, 2 * n), interests=user.interests)
             rows = shop.row_of[found.index]
             here = rows >= 0
             rows, asked, ranks = rows[here], found.scores[here], found.ranks[here]
         with clock.stage("features"):
-            features = ranker_matrix(user, shop.matrix, rows, now, self.profiles.weights, asked, ranks)
+            features = ranker_matrix(user, shop.matrix, rows, now.timestamp(), self.profiles.weights, asked, ranks)
         with clock.stage("score"):
             scores = self.ranker.score(features)
         with clock.stage("rules"):
@@ -130,7 +127,7 @@ class Recommender:
     ) -> Shelf:
         """What everybody buys, in stock, whoever asks."""
         with clock.stage("retrieve"):
-            popularity = shop.retrievers.retrievers["popular"].scores(shop.retrievers.query(NO_HISTORY, now))
+            popularity = shop.retrievers.retrievers["popular"].scores(shop.retrievers.query(NO_HISTORY, now, NO_INTERESTS))
             order = np.argsort(-popularity, kind="stable").astype(np.int32)
             order = order[shop.row_of[order] >= 0][: max(self.candidates, 2 * n)]
             rows, scores = shop.row_of[order], np.asarray(popularity[order], np.float32)

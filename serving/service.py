@@ -61,4 +61,4 @@ class Storyshelf:
     """One process: the core is called, not sent for."""
 
 
-Storyshelf.add_asgi_middleware(Probes)
+Storyshelf.add_asgi_middleware(Probes)  # type: ignore[attr-defined]  # the decorator made a bentoml.Service of it

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopClock, ShopHome
+from feature_repo.ingest import config
 from feature_repo.online import ProductMatrix
-from serving.compose import Catalogue
+from serving.catalogue import Catalogue
 from training.retrieval.model import RetrieverSet
 
 log = logging.getLogger(__name__)
@@ -59,22 +60,14 @@ class Snapshot:
         row_of = np.array([matrix.index.get(str(product), -1) for product in retrievers.product_ids], np.int32)
         paths = [str(path or "") for path in matrix.texts["product_category_path"]]
         lineage = tuple(_lineage(name, path) for name, path in zip(category, paths, strict=True))
-        catalogue = Catalogue.load(home)
-        return cls(
-            matrix, retrievers, row_of, lineage, _chinese(home), _disliked(home), catalogue, home.clock(), stale,
-        )  # fmt: skip
+        clock = home.clock()
+        catalogue = Catalogue.load(home, clock.now(), config(home).currency)
+        return cls(matrix, retrievers, row_of, lineage, catalogue.chinese(), _disliked(home), catalogue, clock, stale)
 
 
 def _lineage(category: str, path: str) -> tuple[str, ...]:
     names = [category, *(part.strip() for part in reversed(path.split(">")))]
     return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _chinese(home: ShopHome) -> dict[str, str]:
-    """Category -> its Chinese name, for the narrowest categories, where the shop wrote one."""
-    table = pq.read_table(home.tables / "products.parquet", columns=["category", "category_zh"])
-    pairs = zip(table["category"].to_pylist(), table["category_zh"].to_pylist(), strict=True)
-    return {name: chinese for name, chinese in pairs if name and chinese}
 
 
 def _disliked(home: ShopHome) -> dict[str, frozenset[str]]:
@@ -145,6 +138,7 @@ def _mark(file: Path) -> tuple[int, int]:
     return about.st_mtime_ns, about.st_ino
 
 
-def _features_mark(home: ShopHome) -> object:
+def _features_mark(home: ShopHome) -> tuple[object, object]:
     """What the manifest says about the build; a clock that moved leaves it as it is."""
-    return {name: value for name, value in home.manifest().items() if not name.startswith("clock")}
+    manifest = home.manifest()
+    return manifest.get("features_version"), manifest.get("features_as_of")

@@ -1,0 +1,123 @@
+"""Reasons are told only where they are true."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feature_repo.vectors import RANKER_FEATURES
+from serving.reasons import LONGEST, PICKED, Shown, explain, popular_reason
+from training.profile import Evidence, Interest, Profile
+
+
+def shown(values: dict[str, float] | None = None, moved: dict[str, float] | None = None, brand: str | None = "Acme") -> Shown:
+    """A laptop. Values that are not named are missing, contributions 0."""
+    features = np.full(len(RANKER_FEATURES), np.nan, np.float32)
+    contributions = np.zeros(len(RANKER_FEATURES), np.float32)
+    for target, given in ((features, values), (contributions, moved)):
+        for name, value in (given or {}).items():
+            target[RANKER_FEATURES.index(name)] = value
+    return Shown(("Laptops", "Electronics"), {"Laptops": "笔记本电脑"}, brand, features, contributions)
+
+
+def interest(subject: str, kind: str = "category", **signals: float) -> Interest:
+    weight = -1.0 if "dislike" in signals else 1.0
+    return Interest(kind, subject, weight, weight, 0.0, 0.0, tuple(Evidence(name, value) for name, value in signals.items()))
+
+
+def profile(*interests: Interest) -> Profile:
+    return Profile("u_1", interests, {})
+
+
+def codes(item: Shown, known: Profile, circles: float = 0.0) -> list[str]:
+    return [reason.code for reason in explain([item], known, circles)[0]]
+
+
+def test_nothing_true_is_said_as_picked() -> None:
+    assert explain([shown()], profile(), 0) == [(PICKED,)]
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ({"like": 1.0}, "likes_category"),
+        ({"purchase": 1.0}, "bought_category"),
+        ({"view": 2.0}, "looked_at_category"),
+        ({"review": 0.5}, "reviewed_category"),
+    ],
+)
+def test_an_interest_in_the_category_is_told_by_its_evidence(signals: dict[str, float], code: str) -> None:
+    found = explain([shown(moved={"up_category_interest": 1.0})], profile(interest("Laptops", **signals)), 0)[0]
+    assert [reason.code for reason in found] == [code]
+    assert "Laptops" in found[0].text
+    assert "笔记本电脑" in found[0].text_zh
+
+
+def test_an_interest_elsewhere_is_no_reason() -> None:
+    assert codes(shown(moved={"up_category_interest": 1.0}), profile(interest("Lamps", purchase=3.0))) == ["picked"]
+
+
+def test_a_disliked_category_is_no_reason() -> None:
+    assert codes(shown(moved={"up_category_interest": 1.0}), profile(interest("Laptops", purchase=3.0, dislike=1.0))) == ["picked"]
+
+
+def test_an_interest_in_a_wider_category_counts() -> None:
+    found = explain([shown(moved={"up_category_interest": 1.0})], profile(interest("Electronics", like=1.0)), 0)[0]
+    assert found[0].text == "You like Electronics"
+
+
+@pytest.mark.parametrize(("circles", "expected"), [(0.0, ["picked"]), (1.0, ["picked"]), (2.0, ["circles"])])
+def test_circles_are_told_as_a_crowd_only(circles: float, expected: list[str]) -> None:
+    """With one tie the crowd would be one person."""
+    found = explain([shown(moved={"up_category_social": 1.0})], profile(interest("Laptops", follow=2.0)), circles)[0]
+    assert [reason.code for reason in found] == expected
+    assert not any("follow" in reason.text.lower() for reason in found)
+
+
+def test_what_moved_the_score_comes_first() -> None:
+    item = shown({"score_embedding": 0.5, "score_item_to_item": 0.4}, {"score_embedding": 0.2, "score_item_to_item": 0.9})
+    assert codes(item, profile()) == ["goes_with", "alike"]
+
+
+def test_what_spoke_against_the_item_is_not_told_while_something_helped() -> None:
+    item = shown({"score_embedding": 0.5, "score_item_to_item": 0.4}, {"score_embedding": -0.2, "score_item_to_item": 0.9})
+    assert codes(item, profile()) == ["goes_with"]
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"up_purchases": 2.0, "up_views_and_buys": 1.0}, "bought_before"),
+        ({"up_purchases": 0.0, "up_views_and_buys": 1.0}, "looked_at"),
+        ({"up_price_rank_gap": -0.1}, "price"),
+        ({"product_age_days": 3.0}, "new"),
+        ({"rank_popular": 7.0, "score_popular": 0.4}, "popular"),
+    ],
+)
+def test_conditions_on_the_product(values: dict[str, float], code: str) -> None:
+    assert codes(shown(values), profile()) == [code]
+
+
+@pytest.mark.parametrize(
+    "values", [{"up_price_rank_gap": 0.4}, {"product_age_days": 90.0}, {"rank_popular": 150.0, "score_popular": 0.4}, {"score_item_to_item": 0.0}]
+)
+def test_conditions_that_do_not_hold(values: dict[str, float]) -> None:
+    assert codes(shown(values), profile()) == ["picked"]
+
+
+def test_at_most_three_and_one_of_a_kind() -> None:
+    values = {"score_embedding": 0.5, "score_item_to_item": 0.4, "product_age_days": 3.0, "up_price_rank_gap": 0.0}
+    moved = {"up_category_interest": 2.0, "score_embedding": 1.0, "score_item_to_item": 1.5, "product_age_days": 0.5}
+    found = codes(shown(values, moved), profile(interest("Laptops", purchase=1.0, view=4.0, review=1.0)))
+    assert found == ["bought_category", "goes_with", "alike"]
+    assert len(found) == LONGEST
+
+
+def test_words_of_a_shop_are_never_a_format(monkeypatch: Any) -> None:
+    found = explain([shown(brand="{0.__class__}")], profile(interest("{0.__class__}", "brand", like=1.0)), 0)[0]
+    assert found[0].text == "You like {0.__class__}"
+
+
+def test_the_popular_shelf_says_popular_only_of_what_is() -> None:
+    assert popular_reason(1)[0].code == "popular"
+    assert popular_reason(101) == (PICKED,)
