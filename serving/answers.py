@@ -30,6 +30,7 @@ from serving.release import Release, bundle_folder
 from serving.settings import ServingSettings
 from serving.snapshot import Keeper, Snapshot
 from serving.unsubscribe import read_token
+from training.content.facts import money_text
 from training.content.policy import Policy
 from training.profile import Profile
 
@@ -126,6 +127,15 @@ class Answers:
         for each in written:
             metrics.TEXTS.labels(each.channel, each.language, each.backend).inc()
         return written
+
+    def title(self, shop: Snapshot, product_id: str, language: str) -> str:
+        """The product's name in the language, else in the shop's first, else its id."""
+        return (shop.catalogue.text(product_id, "title_zh") if language == "zh" else None) or shop.catalogue.text(product_id, "title") or product_id
+
+    def price_text(self, shop: Snapshot, product_id: str, language: str) -> str:
+        """The price as copy says it ("£2.55"), empty where there is none."""
+        price = number(shop.matrix.column("product_price")[shop.matrix.index[product_id]])
+        return "" if price is None or not self.shop_config.currency else money_text(price, self.shop_config.currency, language)
 
     def language(self, asked: str | None, profile: Profile) -> str:
         """The language asked for, else the shopper's own, else the shop's first."""
