@@ -5,11 +5,9 @@ No feature exists as code in two places: a new windowed feature is one line here
 
 from datetime import timedelta
 
+from feature_repo.events import ASPECTS, TONES
+from feature_repo.events import SIGNALS as SIGNALS  # shared with the constants below
 from feature_repo.windows import Ratio, Windowed
-
-SIGNALS = ("view", "cart", "purchase", "review", "follow", "group", "like", "dislike")
-TONES = ("plain", "warm", "playful", "expert")
-ASPECTS = ("comfort", "design", "performance", "value", "quality")
 
 RETRIEVERS = ("popular", "item_to_item", "embedding", "repeat")
 """Retrievers whose scores and ranks the ranker sees; the names of their columns follow."""

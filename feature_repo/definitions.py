@@ -5,6 +5,7 @@
 `definitions(features)` makes the same objects for the programs of this repository, which know the home.
 """
 
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ from feature_repo.declarations import (
     EMBEDDING_SIZE,
     PRODUCT_ACTIVITY,
     RETRIEVERS,
-    SIGNALS,
     USER_ACTIVITY,
     USER_COPY_TASTE,
 )
+from feature_repo.events import SIGNALS
 from feature_repo.transforms.affinity import PAIR_FEATURES
 from feature_repo.windows import Ratio, Windowed
 
@@ -155,9 +156,11 @@ def definitions(features: Path) -> Definitions:
     on_demand = OnDemandFeatureView(
         name="user_product",
         sources=pair_sources,
-        schema=[Field(name=name, dtype=Float32, description=about) for name, about in PAIR_FEATURES],
+        # Feast compares its fields with those it infers, descriptions included: they stand in the tags.
+        schema=[Field(name=name, dtype=Float32) for name, _ in PAIR_FEATURES],
+        tags=dict(PAIR_FEATURES),
         udf=user_product,
-        udf_string="feature_repo.transforms.affinity.pair_frame",
+        udf_string=inspect.getsource(user_product),
         mode="pandas",
         description="User-product and retriever-score features, computed at request time.",
     )

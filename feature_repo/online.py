@@ -1,14 +1,31 @@
 """The read model that serving uses: a product matrix and user rows, equal to what Feast answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from numpy.typing import NDArray
 
+from feature_repo.declarations import EMBEDDING_SIZE
+from feature_repo.errors import FeatureRepoError
+from feature_repo.events import SIGNALS
 from feature_repo.home import ShopHome
+from feature_repo.packed_store import PackedFile
+from feature_repo.store import features_of, open_store, repo_config
+from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, pair_features
+from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS, assemble
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+
+USER_TIMES = ("user_first_event_at", "user_last_event_at", "user_last_view_at", "user_last_purchase_at", "user_created_at")
+USER_TEXTS = ("user_language", "user_country")
+PRODUCT_TIMES = ("product_first_seen_at", "product_last_purchase_at")
+PRODUCT_TEXTS = ("product_title", "product_category", "product_category_path", "product_brand")
+_USER_VIEWS = ("user_activity", "user_copy_taste", "user_social", "user_preferences", "user_interest", "user_history")
 
 
 @dataclass(frozen=True)
@@ -30,20 +47,33 @@ class History:
     last_view_at: Doubles  # float64[H]
 
 
+NO_INTERESTS = Interests((), np.zeros((0, 8), np.float32), np.zeros(0))
+NO_HISTORY = History((), np.zeros(0, np.float32), np.zeros(0), np.zeros(0))
+
+
 @dataclass(frozen=True)
 class UserRow:
     """Everything the features know about a user. Missing numbers are NaN."""
 
     user_id: str
     scalars: Floats  # float32[len(USER_SCALARS)], in the order of `vectors.USER_SCALARS`
-    at: dict[str, float]  # unix seconds: user_first_event_at, user_last_event_at, user_last_purchase_at, user_last_view_at, user_created_at
-    texts: dict[str, str | None]  # user_language, user_country
-    interests: Interests
-    history: History
+    at: dict[str, float]  # unix seconds, by the names of USER_TIMES
+    texts: dict[str, str | None]  # by the names of USER_TEXTS
+    interests: Interests = NO_INTERESTS
+    history: History = NO_HISTORY
 
     def values(self) -> dict[str, float]:
         """Scalars by name, for journal and explanations."""
-        raise NotImplementedError
+        return dict(zip(USER_SCALARS, self.scalars.tolist(), strict=True))
+
+    def scalar(self, name: str) -> float:
+        return float(self.scalars[USER_SCALARS.index(name)])
+
+
+UNKNOWN_USER = UserRow(
+    "", np.full(len(USER_SCALARS), np.nan, np.float32), dict.fromkeys(USER_TIMES, float("nan")), dict.fromkeys(USER_TEXTS)
+)  # fmt: skip
+"""Stands for a user whom no feature knows."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +83,157 @@ class ProductMatrix:
     product_ids: NDArray[np.object_]  # [P]
     index: dict[str, int]
     scalars: Floats  # float32[P, len(PRODUCT_SCALARS)], in the order of `vectors.PRODUCT_SCALARS`
-    at: dict[str, Doubles]  # float64[P]: product_first_seen_at, product_last_purchase_at
-    texts: dict[str, NDArray[np.object_]]  # [P]: product_title, product_category, product_category_path, product_brand
-    embedding: Floats  # float32[P, 64]
+    at: dict[str, Doubles]  # float64[P], by the names of PRODUCT_TIMES
+    texts: dict[str, NDArray[np.object_]]  # [P], by the names of PRODUCT_TEXTS
+    embedding: Floats  # float32[P, EMBEDDING_SIZE]
     embedding_version: str
     version: str
+    codes: dict[str, int] = field(repr=False)  # "category:…" and "brand:…" -> code of `category` and `brand`
+    category: Codes = field(repr=False)  # int32[P]
+    brand: Codes = field(repr=False)  # int32[P]
 
     @classmethod
     def load(cls, home: ShopHome) -> "ProductMatrix":
-        raise NotImplementedError
+        """Read every product from Feast as of the last build.
+
+        Raises:
+            FeatureRepoError: no features were built.
+        """
+        store = open_store(home)
+        manifest = home.manifest()
+        catalogue = pd.read_parquet(home.features / "current" / "product_offer.parquet", columns=["product_id"])
+        ids = np.sort(catalogue["product_id"].unique())
+        rows = pd.DataFrame({"product_id": ids, "event_timestamp": pd.Timestamp(manifest["features_as_of"])})
+        found = features_of(store, "product", rows)
+        vectors = [v if isinstance(v, np.ndarray | list) else np.zeros(EMBEDDING_SIZE) for v in found["product_embedding"]]
+        versions = found["product_embedding_version"].dropna().unique()
+        codes: dict[str, int] = {}
+        category = _numbered("category", found["product_category"], codes)
+        brand = _numbered("brand", found["product_brand"], codes)
+        return cls(
+            product_ids=ids.astype(object),
+            index={str(product): number for number, product in enumerate(ids)},
+            scalars=_numbers(found, PRODUCT_SCALARS),
+            at={name: found[name].to_numpy(np.float64, na_value=np.nan) for name in PRODUCT_TIMES},
+            texts={name: found[name].astype(object).where(found[name].notna(), None).to_numpy(object) for name in PRODUCT_TEXTS},
+            embedding=np.asarray(np.stack(vectors) if len(vectors) else np.zeros((0, EMBEDDING_SIZE)), np.float32),
+            embedding_version=str(versions[0]) if len(versions) else "",
+            version=str(manifest["features_version"]),
+            codes=codes,
+            category=category,
+            brand=brand,
+        )
 
     def column(self, name: str) -> Floats:
         """One scalar column, float32[P]."""
-        raise NotImplementedError
+        return self.scalars[:, PRODUCT_SCALARS.index(name)]
+
+    def side(self, index: NDArray[np.integer]) -> ProductSide:
+        """What `pair_features` needs of the products at `index`."""
+        return ProductSide(
+            product=index.astype(np.int32),
+            category=self.category[index],
+            brand=self.brand[index],
+            price=self.column("product_price")[index],
+            price_rank=self.column("product_price_rank")[index],
+            first_seen_at=self.at["product_first_seen_at"][index],
+            last_purchase_at=self.at["product_last_purchase_at"][index],
+        )
+
+    def user_side(self, user: UserRow) -> UserSide:
+        """What `pair_features` needs of one user, in this matrix's codes."""
+        interests, history = user.interests, user.history
+        return UserSide(
+            interest=np.array([[self.codes.get(key, -1) for key in interests.keys]], np.int32).reshape(1, -1),
+            signals=interests.signals[None],
+            interest_last_at=interests.last_at[None],
+            history=np.array([[self.index.get(product, -1) for product in history.products]], np.int32).reshape(1, -1),
+            purchase_count=history.purchases[None],
+            last_purchase_at=history.last_purchase_at[None],
+            last_view_at=history.last_view_at[None],
+            price_mean=np.array([user.scalar("user_price_mean_90d")], np.float32),
+            price_rank=np.array([user.scalar("user_price_rank_90d")], np.float32),
+            first_event_at=np.array([user.at["user_first_event_at"]]),
+            last_event_at=np.array([user.at["user_last_event_at"]]),
+            user_last_purchase_at=np.array([user.at["user_last_purchase_at"]]),
+        )
+
+
+def ranker_matrix(
+    user: UserRow | None, matrix: ProductMatrix, index: NDArray[np.integer], now: float, weights: Floats, scores: Floats, ranks: Floats
+) -> Floats:
+    """float32[m, len(RANKER_FEATURES)] of one user and the products at `index`; the vector that training made from Feast's answers.
+
+    Args:
+        user: None for somebody unknown.
+        now: unix seconds.
+        weights: float32[8], the profile's weight of each signal.
+        scores, ranks: float32[m, len(RETRIEVERS)], NaN where not proposed.
+    """
+    known = user or UNKNOWN_USER
+    request = RequestSide(np.array([now]), np.asarray(weights, np.float32), scores, ranks)
+    pairs = pair_features(matrix.user_side(known), matrix.side(index), request)
+    return assemble(known.scalars[None], matrix.scalars[index], pairs)
 
 
 class UserReader:
-    """Reads users from Feast's online store; notices a new build by itself."""
+    """Reads users from Feast's online store file, without Feast's conversion of each value; notices a new build by itself. Safe in threads."""
 
     def __init__(self, home: ShopHome) -> None:
-        raise NotImplementedError
+        if not home.online_db.exists():
+            raise FeatureRepoError(f"Shop '{home.shop}' has no online features yet: run `make features SHOP={home.shop}`.")
+        self._file = PackedFile(home.online_db)
+        self._key_version = repo_config(home).entity_key_serialization_version
 
     def read(self, user_id: str) -> UserRow | None:
         """The user, or None if no feature was ever written for them."""
-        raise NotImplementedError
+        key = serialize_entity_key(EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user_id)]), self._key_version)
+        values: dict[str, Value] = {}
+        for view in _USER_VIEWS:
+            if key in (found := self._file.read(view, [key])):
+                values.update(zip(self._file.features(view), found[key][1].val, strict=True))
+        if not values:
+            return None
+        return UserRow(
+            user_id=user_id,
+            scalars=np.array([_number(values.get(name)) for name in USER_SCALARS], np.float32),
+            at={name: _number(values.get(name)) for name in USER_TIMES},
+            texts={name: values[name].string_val or None if name in values else None for name in USER_TEXTS},
+            interests=_interests(values),
+            history=_history(values),
+        )
+
+
+def _number(value: Value | None) -> float:
+    if value is None:
+        return float("nan")
+    kind = value.WhichOneof("val")
+    return float(getattr(value, kind)) if kind in ("float_val", "double_val") else float("nan")
+
+
+def _interests(values: dict[str, Value]) -> Interests:
+    if "interest_keys" not in values:
+        return NO_INTERESTS
+    keys = tuple(values["interest_keys"].string_list_val.val)
+    signals = np.array(values["interest_signals"].float_list_val.val, np.float32).reshape(len(keys), len(SIGNALS))
+    return Interests(keys, signals, np.array(values["interest_last_at"].double_list_val.val))
+
+
+def _history(values: dict[str, Value]) -> History:
+    if "history_products" not in values:
+        return NO_HISTORY
+    return History(
+        tuple(values["history_products"].string_list_val.val),
+        np.array(values["history_purchases"].float_list_val.val, np.float32),
+        np.array(values["history_last_purchase_at"].double_list_val.val),
+        np.array(values["history_last_view_at"].double_list_val.val),
+    )
+
+
+def _numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> Floats:
+    return np.stack([frame[name].to_numpy(np.float32, na_value=np.nan) for name in names], axis=1)
+
+
+def _numbered(kind: str, names: pd.Series, codes: dict[str, int]) -> Codes:
+    """Codes of a column's keys, adding new ones to `codes`; -2 (no interest has it) where there is no name."""
+    return np.array([codes.setdefault(f"{kind}:{name}", len(codes)) if isinstance(name, str) and name else -2 for name in names], np.int32)

@@ -1,0 +1,28 @@
+"""Events with what the catalogue knew about their product at that time: the one table that windowed features run over."""
+
+from feature_repo.workbench import US, Workbench
+
+
+def acts(bench: Workbench) -> None:
+    """Make table `acts`: the events plus amount, price, price_rank, category, brand, weekend and evening.
+
+    A price that the event doesn't state is the offer's at that moment; the rank of price is the market's at the start of that day.
+    """
+    bench.sql(
+        f"""create or replace table acts as
+        select e.* exclude (price, quantity), e.quantity,
+               coalesce(e.price, o.product_price) as price,
+               e.price * coalesce(e.quantity, 1) as amount,
+               cast(m.product_price_rank as double) as price_rank,
+               nullif(o.product_category, '') as category, nullif(o.product_brand, '') as brand,
+               cast(isodow(make_timestamp(e.event_us)) >= 6 as double) as weekend,
+               cast(hour(make_timestamp(e.event_us)) >= 18 as double) as evening
+        from events e
+        asof left join offers o on o.product_id = e.product_id and o.at_us <= e.event_us
+        asof left join market m on m.product_id = e.product_id and m.at_us <= e.event_us"""
+    )
+    bench.sql(
+        f"""create or replace table moments as
+        with hours as (select distinct user_id, (event_us - 1) // {3600 * US} * {3600 * US} as at_us from acts where user_id is not null)
+        select user_id, at_us from hours where at_us < {bench.as_of_us} union all select user_id, {bench.as_of_us} from users"""
+    )
