@@ -46,7 +46,7 @@ NOTHING_TO_SAY = "nothing to recommend"
 
 
 Source = Callable[[str, str, str], Copy | None]
-"""(user_id, language, request_id) -> what to say; None if there is nothing. Called again for the same request_id if a delivery has to be repeated."""
+"""(user_id, language wanted or "", request_id) -> what to say; None if there is nothing. A delivery that is repeated asks again."""
 
 Record = Callable[[Decision], None]
 """Keeps the decision behind a letter that was delivered, or may have been."""
@@ -64,7 +64,6 @@ class Run:
     consent: Consent
     channel: Channel
     source: Source
-    languages: dict[str, str]
     record: Record
     wall: Callable[[], float] = time.time
     stop: threading.Event = field(default_factory=threading.Event)
@@ -210,14 +209,13 @@ def _opened(run: Run, patient: bool) -> bool:
 
 
 def compose(run: Run, user_id: str, message_id: str, request_id: str) -> tuple[Letter, Decision | None] | None:
-    """The letter to one user, in the language asked for, noted with the address or in the users table; None if there is nothing to say."""
-    wanted = run.campaign.language or run.channel.language(user_id) or run.languages.get(user_id) or LANGUAGES[0]
-    language = wanted[:2].lower() if wanted[:2].lower() in LANGUAGES else LANGUAGES[0]
-    copy = run.source(user_id, language, request_id)
+    """The letter to one user, in the language asked for or noted with the address, if the shop has it; None if there is nothing to say."""
+    wanted = run.campaign.language or (run.channel.language(user_id) or "")[:2].lower()
+    copy = run.source(user_id, wanted, request_id)
     if copy is None:
         return None
     token = make_token(run.pseudonyms, user_id, run.campaign.channel)
-    letter = Letter(user_id, language, request_id, message_id, copy.subject, copy.body, copy.items, run.settings.public_url, token)
+    letter = Letter(user_id, copy.language, request_id, message_id, copy.subject, copy.body, copy.items, run.settings.public_url, token)
     return letter, copy.decision
 
 
@@ -247,7 +245,7 @@ def preview(run: Run, users: list[str], limit: int | None, folder: Path) -> tupl
                 continue
             count += 1
             letter = composed[0]
-            box.add(bytes(to_mail(letter, run.settings.mail_from, f"{user_id}@shopper.invalid", datetime.now(UTC))))
+            box.add(to_mail(letter, run.settings.mail_from, f"{user_id}@shopper.invalid", datetime.now(UTC)))
             text.write(f"\n## {count}. {user_id} ({letter.language})\n\nSubject: {letter.subject}\n\n````text\n{to_text(letter)}````\n")
     return mbox_file, text_file, count, left_out
 
@@ -327,17 +325,17 @@ def _command(home: ShopHome, settings: ServingSettings, arguments: argparse.Name
     campaign = Campaign(name, arguments.channel, arguments.audience, arguments.language, arguments.n)
     with ExitStack() as stack:
         outbox = stack.enter_context(closing(Outbox(home.outbox_db, read_only=arguments.dry_run)))
-        source = LetterSource(home, settings, arguments.n)
+        source = stack.enter_context(closing(LetterSource(home, settings, arguments.n)))
+        source.check_language(arguments.language)
         run = Run(
             campaign, home, settings, home.pseudonyms(settings), outbox, Consent(home, outbox), CHANNELS[arguments.channel](home, settings),
-            source, source.languages(), source.record, stop=_stop_on_signal(),
+            source, source.record, stop=_stop_on_signal(),
         )  # fmt: skip
         if arguments.dry_run:
             folder = Path(arguments.out) if arguments.out else home.root / "campaigns"
             mbox_file, text_file, count, left_out = preview(run, users, arguments.limit, folder)
             skipped = "".join(f"\n  left out, {reason}: {number:,}" for reason, number in sorted(left_out.items()))
             return f"{count:,} letter(s), nothing sent:\n  {text_file}\n  {mbox_file}{skipped}"
-        stack.enter_context(closing(source))
         stack.enter_context(_default_sink(home, settings))
         tally = Tally()
         try:

@@ -46,8 +46,9 @@ class LetterItem:
 
 @dataclass(frozen=True)
 class Copy:
-    """What to tell one shopper, and the decision behind it (None where nothing was decided)."""
+    """What to tell one shopper, in which language, and the decision behind it (None where nothing was decided)."""
 
+    language: str
     subject: str
     body: str
     items: tuple[LetterItem, ...]
@@ -91,8 +92,8 @@ class _LetterPolicy(EmailPolicy):
 _POLICY = _LetterPolicy(linesep="\r\n", cte_type="7bit", raise_on_defect=True)
 
 
-def to_mail(letter: Letter, sender: str, recipient: str, at: datetime) -> EmailMessage:
-    """The letter as a message of 7-bit lines of at most 78 characters (long links aside), ready for `bytes()`.
+def to_mail(letter: Letter, sender: str, recipient: str, at: datetime) -> bytes:
+    """The letter as a message of 7-bit lines of at most 78 characters (long links aside), each ended by CRLF.
 
     Raises:
         ServingError: the sender or recipient is no address, or the unsubscribe link is too long.
@@ -109,9 +110,10 @@ def to_mail(letter: Letter, sender: str, recipient: str, at: datetime) -> EmailM
     mail.set_content(to_text(letter), cte="quoted-printable" if letter.language == "en" else "base64")
     mail.add_alternative(to_html(letter), subtype="html", cte="quoted-printable" if letter.language == "en" else "base64")
     mail["Content-Language"] = letter.language  # set_content drops it if it stands earlier
-    if max(map(len, bytes(mail).splitlines())) > 998:
+    data = bytes(mail)
+    if max(map(len, data.splitlines())) > 998:
         raise ServingError("A mail's header line would be longer than 998 characters: shorten STORYSHELF_PUBLIC_URL.")
-    return mail
+    return data
 
 
 def to_text(letter: Letter) -> str:

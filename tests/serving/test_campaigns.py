@@ -33,7 +33,9 @@ LAMP = LetterItem("p1", "Oak Desk Lamp", "£24.00", "You looked at lamps")
 
 def say_hello(user_id: str, language: str, request_id: str) -> Copy:
     decision = Decision(request_id, datetime.now(UTC), "email", "email", user_id, 1, {})
-    return Copy("A warm light" if language == "en" else "一盏温暖的灯", "Hello." if language == "en" else "您好。", (LAMP,), decision)
+    if language == "zh":
+        return Copy("zh", "一盏温暖的灯", "您好。", (LAMP,), decision)
+    return Copy("en", "A warm light", "Hello.", (LAMP,), decision)
 
 
 class Shop:
@@ -49,7 +51,7 @@ class Shop:
         config = settings(self.folder, self.port, **more)
         return Run(
             campaign, self.home, config, self.home.pseudonyms(config), self.outbox, Consent(self.home, self.outbox), SmtpChannel(self.home, config),
-            source, {}, self.decisions.append,
+            source, self.decisions.append,
         )  # fmt: skip
 
     def id_of(self, shop_id: str) -> str:
@@ -238,17 +240,20 @@ def test_decisions_are_kept_for_what_was_delivered_only(shop: Shop) -> None:
     assert len({each.request_id for each in shop.decisions}) == 5
 
 
-def test_the_language_is_the_one_asked_for_or_noted_or_known(shop: Shop) -> None:
+def test_the_language_is_the_one_asked_for_or_noted_with_the_address(shop: Shop) -> None:
+    asked = []
+
+    def source(user_id: str, language: str, request_id: str) -> Copy:
+        asked.append(language)
+        return say_hello(user_id, language, request_id)
+
     anna = shop.users[0]
-    known = replace(shop.run(), languages={anna: "zh"})
-    send(known, [anna])
-    send(shop.run(replace(AUTUMN, name="2")), [anna])
-    send(replace(shop.run(replace(AUTUMN, name="3", language="en")), languages={anna: "zh"}), [anna])
+    send(shop.run(AUTUMN, source), [anna])
     write_contacts(shop.home, {anna: "anna@people.example"}, language="zh-CN")
-    send(shop.run(replace(AUTUMN, name="4")), [anna])
-    write_contacts(shop.home, {anna: "anna@people.example"}, language="de")
-    send(shop.run(replace(AUTUMN, name="5")), [anna])
-    assert [each["Content-Language"] for each in shop.postmaster.accepted] == ["zh", "en", "en", "zh", "en"]
+    send(shop.run(replace(AUTUMN, name="2"), source), [anna])
+    send(shop.run(replace(AUTUMN, name="3", language="en"), source), [anna])
+    assert asked == ["", "zh", "en"]
+    assert [each["Content-Language"] for each in shop.postmaster.accepted] == ["en", "zh", "en"]
 
 
 def test_nobody_is_mailed_nothing(shop: Shop) -> None:
@@ -268,12 +273,13 @@ def test_a_title_of_the_shop_can_address_nobody_else(shop: Shop) -> None:
 
 def test_a_dry_run_writes_letters_to_read_and_touches_nothing_else(shop: Shop, tmp_path: Path) -> None:
     shop.outbox.close()
+    write_contacts(shop.home, {each: f"{each}@people.example" for each in shop.users}, language="zh")
     for file in shop.home.root.glob("outbox*"):
         file.unlink()
     before = {file: file.read_bytes() for file in shop.home.root.rglob("*") if file.is_file()}
     run = shop.run()
     outbox = Outbox(shop.home.outbox_db, read_only=True)
-    run = replace(run, outbox=outbox, consent=Consent(shop.home, outbox), languages={shop.users[0]: "zh"})
+    run = replace(run, outbox=outbox, consent=Consent(shop.home, outbox))
     out = tmp_path / "out"
     mbox_file, text_file, count, left_out = preview(run, shop.users, 4, out)
     assert (count, sum(left_out.values())) == (4, 0)
@@ -321,7 +327,7 @@ config = settings(folder, port)
 home = ShopHome.open(config, "corner")
 outbox = Outbox(home.outbox_db)
 channel, consent = SmtpChannel(home, config), Consent(home, outbox)
-run = Run(AUTUMN, home, config, home.pseudonyms(config), outbox, consent, channel, say_hello, {}, lambda decision: None)
+run = Run(AUTUMN, home, config, home.pseudonyms(config), outbox, consent, channel, say_hello, lambda decision: None)
 print(report(run, send(run, users)))
 """
 

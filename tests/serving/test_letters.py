@@ -19,7 +19,7 @@ SENDER = "Corner Shop <shelf@shop.example>"
 
 def read(letter: Letter, recipient: str = "anna@people.example") -> EmailMessage:
     """The mail as a receiver reads it."""
-    data = bytes(to_mail(letter, SENDER, recipient, datetime(2026, 5, 4, tzinfo=UTC)))
+    data = to_mail(letter, SENDER, recipient, datetime(2026, 5, 4, tzinfo=UTC))
     assert all(len(line) <= 998 and line.isascii() for line in data.split(b"\r\n"))
     assert b"\n" not in data.replace(b"\r\n", b"")
     return message_from_bytes(data, policy=policy.default)  # type: ignore[return-value]
@@ -33,7 +33,7 @@ def parts(mail: EmailMessage) -> tuple[str, str]:
 
 def test_one_click_unsubscribe_stands_in_the_headers_as_it_is() -> None:
     long = replace(LETTER, unsubscribe_token="A" * 120)
-    data = bytes(to_mail(long, SENDER, "a@b.example", datetime.now(UTC)))
+    data = to_mail(long, SENDER, "a@b.example", datetime.now(UTC))
     assert f"List-Unsubscribe: <http://127.0.0.1:3000/v1/unsubscribe/{'A' * 120}>\r\n".encode() in data
     assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in data
     assert b"Message-ID: <abc@shop.example>\r\n" in data
