@@ -1,6 +1,8 @@
 """The frozen response model: its constants are pinned, its answers known, and its placebo answers the same to everything."""
 
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +137,11 @@ def test_each_drift_does_what_it_says(model: ResponseModel) -> None:
     robots = shown(list(people), [new] * len(people), price[new])
     assert replace(model, drift=NAMED_DRIFTS["new_category"]).click(robots).mean() > 3 * model.click(robots).mean()
     assert replace(model, drift=Drift()).click(shelf) == pytest.approx(model.click(shelf), abs=0)
+
+
+def test_the_docs_tell_every_constant_and_a_product_that_exists() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
+    told = {name: float(value) for name, value in re.findall(r"\| ([a-z_]+) \| (-?\d+(?:\.\d+)?) (?=\|)", page)}
+    assert told == asdict(CONSTANTS)
+    title, title_zh = re.findall(r"> \*\*(.+)\*\* · (.+)", page)[0]
+    assert (title, title_zh) in {(product.title, product.title_zh) for product in make_catalogue(World()).products}
