@@ -277,8 +277,8 @@ def _complete_categories(products: pd.DataFrame) -> None:
     """A path from the category or the category from the path, whichever is missing; separators are written ` > `."""
     path = products["category_path"].str.split(r"\s*>\s*", regex=True).str.join(" > ").str.strip() if len(products) else products["category_path"]
     leaf = path.str.rsplit(" > ", n=1).str[-1] if len(products) else path
-    products["category_path"] = _objects(path.fillna(products["category"]))
-    products["category"] = _objects(products["category"].fillna(leaf))
+    products["category_path"] = _objects(path.where(path.notna(), products["category"]))
+    products["category"] = _objects(products["category"].where(products["category"].notna(), leaf))
 
 
 def _objects(column: pd.Series) -> pd.Series:
