@@ -225,8 +225,11 @@ def content_ids(events: pd.DataFrame) -> tuple[pd.Series, int]:
     parts = [pc.fill_null(pa.array(_plain(events[name]), from_pandas=True).cast(pa.string()), "") for name in names]
     lines = pc.binary_join_element_wise(*parts, "\x1f").to_pylist() if len(events) else []
     ids = pd.Series([f"h_{hashlib.sha256(line.encode()).hexdigest()[:24]}" for line in lines], index=events.index, dtype=object)
-    again = ids.groupby(ids).cumcount()
-    return ids.where(again == 0, ids + "-" + (again + 1).astype(str)), int((again > 0).sum())
+    shared = ids[ids.duplicated(keep=False)]
+    again = shared.groupby(shared, sort=False).cumcount()
+    again = again[again > 0]
+    ids[again.index] = shared[again.index] + "-" + (again + 1).astype(str)
+    return ids, len(again)
 
 
 def _plain(column: pd.Series) -> pd.Series:
@@ -330,15 +333,15 @@ def _check_contacts(rows: _Rows) -> None:
 def _check_repeats(rows: _Rows) -> None:
     """Of rows with the same key the first is kept; an equal one repeats it, another contradicts it. What we filled in is not compared."""
     chosen = np.flatnonzero(rows.good)
-    frame = rows.typed.iloc[chosen]
-    repeated = frame.duplicated(list(rows.table.key), keep="first").to_numpy()
+    keys = rows.typed[list(rows.table.key)].iloc[chosen]
+    repeated = keys.duplicated(keep="first").to_numpy()
     if not repeated.any():
         return
-    groups = frame.groupby(list(rows.table.key), dropna=False, sort=False).ngroup().to_numpy()
+    groups = keys.groupby(list(keys), dropna=False, sort=False).ngroup().to_numpy()
     first = np.full(groups.max() + 1, -1)
     first[groups[~repeated]] = np.flatnonzero(~repeated)
-    compared = [name for name in frame if name not in rows.absent or name == "event_id"]
-    later, earlier = frame[compared].iloc[np.flatnonzero(repeated)], frame[compared].iloc[first[groups[repeated]]]
+    compared = [name for name in rows.typed if name not in rows.absent or name == "event_id"]
+    later, earlier = rows.typed[compared].iloc[chosen[repeated]], rows.typed[compared].iloc[chosen[first[groups[repeated]]]]
     same = np.ones(len(later), dtype=bool)
     for name in compared:
         mine, theirs = later[name].reset_index(drop=True), earlier[name].reset_index(drop=True)
@@ -357,8 +360,8 @@ def _withhold_doubtful_consents(consents: _Rows, events: _Rows) -> None:
 
 def _split(rows: _Rows, source_rejects: pd.DataFrame | None, pseudonyms: Pseudonyms) -> Checked:
     table, good = rows.table, rows.good
-    accepted = rows.typed[good].astype({column.name: column.pandas_dtype for column in table.columns})
-    accepted = accepted.sort_values(_order(table), kind="stable", na_position="first").reset_index(drop=True)
+    order = rows.typed.loc[good, _order(table)].sort_values(_order(table), kind="stable", na_position="first").index
+    accepted = rows.typed.iloc[order].reset_index(drop=True).astype({column.name: column.pandas_dtype for column in table.columns}, copy=False)
     rejected = _quarantine(table, rows.raw[~good], rows.typed[~good], rows.fault[~good], rows.raw.index[~good].to_numpy() + 1)
     if source_rejects is not None and len(source_rejects):
         rejected = pd.concat([_source_quarantine(table, source_rejects, pseudonyms), rejected], ignore_index=True)
