@@ -38,3 +38,8 @@ def test_an_empty_table_has_every_column_and_dtype() -> None:
     empty = TABLES["events"].empty()
     assert len(empty) == 0
     assert {name: str(dtype) for name, dtype in empty.dtypes.items()} == {column.name: column.pandas_dtype for column in TABLES["events"].columns}
+
+
+def test_the_docs_hold_a_shop_toml_that_is_read() -> None:
+    page = (ROOT / "docs/data.md").read_text()
+    assert (CORNER_SHOP / "shop.toml").read_text() in page
