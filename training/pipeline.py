@@ -35,7 +35,9 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import features_of, fingerprint, open_store
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset, gates, labels
-from training.content.train import WriterTraining, train_writer
+from training.content.facts import ledger
+from training.content.policy import Policy
+from training.content.train import Effort, WriterTraining, train_writer
 from training.dataset import Audience, Catalogue, Reader
 from training.evaluate import Ranking, Report, evaluate, measures, recall, table
 from training.gates import Decision
@@ -184,7 +186,7 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     of_retrievers["candidates_mean"] = float(np.mean([len(found.index) for found in candidates]))
     of_retrievers |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
     of_ranker = {name: value for name, value in report["ranker"]["all"].items() if name != "users"}
-    of_ranker |= {f"{part}_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
+    of_ranker |= {f"{part}_targets_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
     of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS} | {"above_popular_upper": bound}
     return Measured(report, shared | of_retrievers, shared | of_ranker)
 
@@ -199,6 +201,20 @@ def _ranked(
 
 def _window(periods: Periods) -> tuple[str, str]:
     return periods.start.isoformat(), periods.end.isoformat()
+
+
+def unsupported_claims(home: ShopHome, samples: pd.DataFrame) -> float:
+    """Share of the writer's finished sample texts in which the policy finds a claim that the product's facts do not bear out.
+
+    Texts that the writer gave up on are none; a shop whose every sample was given up has nothing to hold against it.
+    """
+    policy = Policy.load()
+    products = read_tables(home)["products"].sort_values("valid_from", na_position="first", kind="stable")
+    rows = {str(row["product_id"]): row for row in products.drop_duplicates("product_id", keep="last").to_dict("records")}
+    written = samples[samples["text"].notna()]
+    columns = (written["text"], written["product_id"], written["language"])
+    checked = [policy.check(text, ledger(rows[str(product)]).facts, language).ok for text, product, language in zip(*columns, strict=True)]
+    return 1.0 - float(np.mean(checked)) if checked else 0.0
 
 
 def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, settings: TrainingSettings) -> dict[str, ModelFolder]:
@@ -221,7 +237,8 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
     metrics = {**found.measured.ranker, **found.ranker_metrics}
     meta = ModelMeta("ranker", "lambdamart", "ranker_v1", prints["ranker_v1"], requires=needs, metrics=metrics, params=params, **common)
     sealed["ranker"] = ModelFolder.write(work / "ranker", meta)
-    meta = ModelMeta("writer", "transformer", "writer_v1", prints["writer_v1"], metrics=writer.metrics, params=writer.params, **common)
+    metrics = {**writer.metrics, "unsupported_claims": unsupported_claims(shop.home, writer.samples)}
+    meta = ModelMeta("writer", "transformer", "writer_v1", prints["writer_v1"], metrics=metrics, params=writer.params, **common)
     return sealed | {"writer": ModelFolder.write(writer.folder, meta)}
 
 
@@ -306,8 +323,8 @@ def summary(shop: Shop, found: Recommender, decisions: Sequence[Decision], timin
     return "\n".join(lines)
 
 
-def run(settings: TrainingSettings, source: str, folder: Path | None, report: Path | None = None) -> str:
-    """The whole flow; returns the summary."""
+def run(settings: TrainingSettings, source: str, folder: Path | None, report: Path | None = None, effort: Effort | None = None) -> str:
+    """The whole flow; returns the summary. `effort`: how long to train the writer."""
     timings = Timings()
     with timings.step("data"):
         home = prepare(settings, source, folder)
@@ -318,7 +335,7 @@ def run(settings: TrainingSettings, source: str, folder: Path | None, report: Pa
     found = train_recommender(shop, settings, timings)
     with tempfile.TemporaryDirectory(dir=home.root, prefix="training-") as scratch:
         with timings.step("writer"):
-            writer = train_writer(home, settings, Path(scratch) / "writer", progress=sys.stderr.isatty())
+            writer = train_writer(home, settings, Path(scratch) / "writer", sys.stderr.isatty(), effort)
         with timings.step("registration"):
             sealed = seal(shop, found, writer, Path(scratch), settings)
             decisions = register(shop, found, writer, sealed, settings)
