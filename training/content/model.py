@@ -1,10 +1,11 @@
 """The writer: a small decoder-only transformer that writes language around slots, never a fact.
 
-A model folder is a standard Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json: `AutoModelForCausalLM` and `AutoTokenizer` load it)
-beside `writer.json` (controls, lengths, known slot sets) and `phrases.npz` (hashes of the word sequences that its training text holds).
+A model folder is a standard Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json: `AutoModelForCausalLM` and `AutoTokenizer`
+load it) beside `writer.json` (controls, lengths, known slot sets) and `phrases.npz` (hashes of the word sequences that its training text holds).
 
-The prompt has a fixed length: <bos>, language, part, tone, aspect, domain, then one place per slot: the slot if it must appear, <none> if it may
-not. Decoding is constrained: control tokens, digits and signs of money never; a slot only if asked for and only once; no end before all have appeared.
+The prompt has a fixed length: <bos>, language, part, tone, aspect, domain, then one place per slot: the slot if it must appear, <none> if it
+may not. Decoding is constrained: control tokens, digits and signs of money never; a slot only if asked for and only once; no end before all
+have appeared.
 """
 
 import json

@@ -6,6 +6,7 @@ the profile enters the text: copy shows what was chosen, never why it was chosen
 
 import random
 import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ SPEAKS_OF: Mapping[str, Mapping[str, float]] = {
     "value": {"price": 1.0, "spec": 0.5, "detail": 0.3},
     "quality": {"material": 1.0, "brand": 0.6, "spec": 0.4},
 }
+LOT = 0.5
+"""Most that a product's own lot adds to an aspect: a shelf of products with the same kinds of facts should not speak of one aspect only."""
 PRIOR_SHOWN = 20.0
 """Strength of the belief that all tones do alike, in impressions: nobody's tone changes after two clicks."""
 
@@ -145,13 +148,12 @@ def choose_aspects(
     average = sum(rates.values()) / len(rates) if rates else 1.0
     scored = []
     for aspect in ASPECTS:
-        support = sum(share for slot, share in SPEAKS_OF[aspect].items() if slot in slots)
+        support = sum(share for slot, share in SPEAKS_OF[aspect].items() if slot in slots) / sum(SPEAKS_OF[aspect].values())
         answer = rates[aspect] / average if rates else 1.0
         thrift = 1.3 if aspect == "value" and price_level is not None and price_level <= 0.3 else 1.0
-        reason = f"aspect {aspect}: {support:.1f} from facts x {answer:.2f} from clicks on it" + (
-            " x 1.3 for a low price level" if thrift > 1 else ""
-        )
-        scored.append((support * answer * thrift, aspect, reason))
+        lot = LOT * zlib.crc32(f"{ledger.product_id}|{aspect}".encode()) / 2**32 if support else 0.0
+        reason = f"aspect {aspect}: {support:.2f} from facts x {answer:.2f} from clicks on it x {thrift:.1f} for price level + {lot:.2f} by lot"
+        scored.append((support * answer * thrift + lot, aspect, reason))
     scored.sort(key=lambda item: (-item[0], ASPECTS.index(item[1])))
     return [(aspect, reason) for score, aspect, reason in scored if score > 0][:most] or [("design", "aspect design: no fact speaks of any aspect")]
 
@@ -203,6 +205,8 @@ def fill(text: str, plan: CopyPlan) -> str:
         if plan.language == "en" and saying.slot not in {"title", "brand"} and wording[:1].islower():
             text = re.sub(rf"(^|[.!?]\s+)<{saying.slot}>", lambda found, w=wording: found.group(1) + w[0].upper() + w[1:], text)  # type: ignore[misc]
         text = text.replace(f"<{saying.slot}>", wording)
+        if wording[-1:] in ".!?。！？":  # a name that ends a sentence by itself
+            text = re.sub(re.escape(wording) + r"[.。](?=\s|$|[^.])", lambda _, w=wording: w, text)  # type: ignore[misc]
     return text
 
 
@@ -213,7 +217,7 @@ def template(plan: CopyPlan) -> str:
     first = words[plan.part].format(title=by_slot.get("title", ""), interest=by_slot.get("interest", ""))
     if plan.part not in {"push", "body", "paragraph"}:
         return first
-    rest = [words[slot].format(by_slot[slot]) for slot in SLOTS if slot in by_slot and slot in words]
+    rest = [words[slot].format(by_slot[slot]) for slot in SLOTS if slot in by_slot and slot not in {"title", "interest"}]
     return (" " if plan.language == "en" else "").join([first, *rest])
 
 
@@ -227,8 +231,10 @@ def interest_words(names: Sequence[str], language: str) -> str:
 
 TEMPLATES: Mapping[str, Mapping[str, str]] = {
     "en": {
-        "title": "{title}", "push": "On our shelf: {title}.", "subject": "{title}", "body": "On our shelf: {title}.", "headline": "From our shelf: {interest}",
-        "opening": "This page is about {interest}.", "paragraph": "On our shelf: {title}.", "closing": "The details of each piece are on its page.",
+        "title": "{title}", "push": "On our shelf: {title}.", "subject": "{title}", "body": "On our shelf: {title}.",
+        "headline": "From our shelf: {interest}",
+        "opening": "This page is about {interest}.", "paragraph": "On our shelf: {title}.",
+        "closing": "The details of each piece are on its page.",
         "brand": "Brand: {}.", "category": "Category: {}.", "price": "Price: {}.", "material": "Material: {}.", "color": "Colour: {}.",
         "spec": "Figures: {}.", "detail": "Details – {}.",
     },

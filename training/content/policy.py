@@ -19,21 +19,35 @@ FOLDER = Path(__file__).parent / "policies"
 NAMES = ("title", "brand")
 """Facts that are names: what a shop calls its product is no claim of ours. A superlative is let through only inside one."""
 
-NUMBER_WORDS = {
-    **{word: float(at) for at, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=2)},
-    "fifteen": 15.0, "twenty": 20.0, "thirty": 30.0, "fifty": 50.0, "hundred": 100.0, "thousand": 1000.0, "dozen": 12.0, "twice": 2.0, "double": 2.0,
-    "triple": 3.0, "half": 0.5, "quarter": 0.25, "million": 1e6,
-}  # fmt: skip
-CHINESE_DIGITS = {"零": 0, "〇": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9}
-CHINESE_MEASURES = (
-    "元|块|倍|小时|分钟|天|年|个月|周|克|公斤|千克|斤|米|厘米|毫米|升|毫升|瓦|伏|成|英寸|寸|页|片|岁|赫兹|流明|分贝|盎司|人|欧元|美元|英镑"
-)
-UNIT_WORD = r"[a-z%°]+|[\u4e00-\u9fff]{1,3}"
-MONEY = {"$": "USD", "us$": "USD", "€": "EUR", "£": "GBP", "¥": "CNY", "jp¥": "JPY", "元": "CNY", "块": "CNY", "美元": "USD", "欧元": "EUR", "英镑": "GBP", "日元": "JPY",
-         "usd": "USD", "eur": "EUR", "gbp": "GBP", "cny": "CNY", "rmb": "CNY", "dollars": "USD", "euros": "EUR", "pounds": "GBP", "yuan": "CNY"}  # fmt: skip
-CALENDAR = {
-    day.casefold() for day in ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "I", "I'd", "I'm", "I'll", "I've"]
+NUMBER_WORDS = dict(zip("two three four five six seven eight nine ten eleven twelve".split(), map(float, range(2, 13)), strict=True)) | {  # noqa: SIM905
+    "fifteen": 15.0,
+    "twenty": 20.0,
+    "thirty": 30.0,
+    "fifty": 50.0,
+    "hundred": 100.0,
+    "thousand": 1000.0,
+    "million": 1e6,
+    "dozen": 12.0,
+    "twice": 2.0,
+    "double": 2.0,
+    "triple": 3.0,
+    "half": 0.5,
+    "quarter": 0.25,
 }
+CHINESE_DIGITS = dict(zip("零〇一二两三四五六七八九", map(float, (0, 0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9)), strict=True))
+CHINESE_MEASURES = (
+    "元 块 倍 小时 分钟 天 年 个月 周 克 公斤 千克 斤 米 厘米 毫米 升 毫升 瓦 伏 成 英寸 寸 页 片 岁 赫兹 流明 分贝 盎司 人 欧元 美元 英镑"
+).replace(" ", "|")
+UNIT_WORD = r"[a-z%°]+|[\u4e00-\u9fff]{1,3}"
+CURRENCIES = {
+    "USD": "$ us$ 美元 usd dollars",
+    "EUR": "€ 欧元 eur euros",
+    "GBP": "£ 英镑 gbp pounds",
+    "CNY": "¥ 元 块 cny rmb yuan",
+    "JPY": "jp¥ 日元 jpy yen",
+}
+MONEY = {sign: code for code, signs in CURRENCIES.items() for sign in signs.split()}
+CALENDAR = set("monday tuesday wednesday thursday friday saturday sunday i i'd i'm i'll i've".split())  # noqa: SIM905
 HIDDEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 NEGATION = {"en": r"\b(not|no|never|without|isn't|aren't|non)[\s-]+(\w+\s+)?$", "zh": r"(不是|并非|没有|不|非|无)$"}
 
@@ -280,7 +294,7 @@ def _chinese_number(text: str) -> float:
     total, digit = 0.0, 0.0
     for char in text:
         if char in CHINESE_DIGITS:
-            digit = float(CHINESE_DIGITS[char])
+            digit = CHINESE_DIGITS[char]
         else:
             size = {"十": 10.0, "百": 100.0, "千": 1000.0, "万": 10_000.0}.get(char, 0.5)
             total += (digit or 1.0) * size

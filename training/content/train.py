@@ -1,6 +1,7 @@
 """`python -m training.content.train --help`: train the writer of a shop, alone. `make train` calls `train_writer`.
 
-Steps: the corpus (grammar, and what of the shop's descriptions can be used) -> tokenizer -> transformer -> measures on held-out lines and real products.
+Steps: the corpus (grammar, and what of the shop's descriptions can be used) -> tokenizer -> transformer -> measures on held-out lines and on
+the shop's products.
 """
 
 import argparse
