@@ -210,7 +210,8 @@ def unsupported_claims(home: ShopHome, samples: pd.DataFrame) -> float:
     """
     policy = Policy.load()
     products = read_tables(home)["products"].sort_values("valid_from", na_position="first", kind="stable")
-    rows = {str(row["product_id"]): row for row in products.drop_duplicates("product_id", keep="last").to_dict("records")}
+    latest = products.drop_duplicates("product_id", keep="last").to_dict("records")
+    rows = {str(row["product_id"]): {str(name): value for name, value in row.items()} for row in latest}
     written = samples[samples["text"].notna()]
     columns = (written["text"], written["product_id"], written["language"])
     checked = [policy.check(text, ledger(rows[str(product)]).facts, language).ok for text, product, language in zip(*columns, strict=True)]
