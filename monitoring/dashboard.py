@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import uvicorn
 from evidently.ui.service.app import create_app, get_config
 from evidently.ui.service.components.telemetry import TelemetryComponent
+from pydantic import ValidationError
 
 from feature_repo import logs
 from feature_repo.errors import StoryshelfError
@@ -110,6 +111,10 @@ def main() -> None:
             print(f"drift: {line}")
         if not arguments.no_serve:
             serve(home, settings)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        print(f"error: a setting is not allowed ({wrong}): see docs/settings.md", file=sys.stderr)
+        sys.exit(2)
     except StoryshelfError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

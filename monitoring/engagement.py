@@ -154,7 +154,7 @@ def wilson(successes: Floats, trials: Floats, confidence: float) -> tuple[Floats
     p = successes / trials
     centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
-    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+    return np.where(successes == 0, 0.0, centre - half), np.where(successes == trials, 1.0, centre + half)
 
 
 def difference(current: Sequence[int], reference: Sequence[int], confidence: float) -> tuple[float, float]:

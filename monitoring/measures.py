@@ -75,6 +75,23 @@ class DriftedShareCalculation(SingleValueCalculation[DriftedShare]):  # type: ig
         return f"Share of drifted columns: {self.metric.part}"
 
 
+class SteadyShare(SingleValueMetric):  # type: ignore[misc]
+    """Columns that held, of 100 judged. For the UI's counters, which write "no value" for 0: here the good news is not 0."""
+
+    part: str
+
+
+class SteadyShareCalculation(SingleValueCalculation[SteadyShare]):  # type: ignore[misc]
+    def calculate(self, context: Context, current_data: Dataset, reference_data: Dataset | None) -> SingleValue:
+        drifted = next(each for each in context.configuration.items() if isinstance(each, DriftedShare))
+        result = self.result(100 * (1 - float(context.calculate_metric(drifted.to_calculation()).value)))
+        result.widget = []
+        return result
+
+    def display_name(self) -> str:
+        return f"Columns that held, of 100: {self.metric.part}"
+
+
 class BrokenColumns(SingleValueMetric):  # type: ignore[misc]
     """Number of columns whose share of missing values rose by `jump` or more against the reference: a feed that stopped."""
 

@@ -90,14 +90,8 @@ def _features(known: Known) -> Sections:
     broken = [_metric("BrokenColumns", part, part, part=part) for part in judged]
     rows = [_metric("Rows", part, part, part=part) for part in (USERS, PAIRS) if FEATURES in known.panels]
     overview = [
-        *(counter_panel(f"Drifted {part}, share, last window", [metric], size="half") for part, metric in zip(judged, share, strict=True)),
-        *(
-            counter_panel(f"{part.capitalize()} gone missing, last window", [metric], size="half")
-            for part, metric in zip(judged, broken, strict=True)
-        ),
-        line_plot_panel(
-            "Share of features that drifted", share, "Near 0: nothing to do. A step up: see below which features, and the reports of that day."
-        ),
+        *(counter_panel(f"Steady {part}, of 100, last window", [_metric("SteadyShare", part, part, part=part)], size="half") for part in judged),
+        line_plot_panel("Share of features that drifted", share, "Near 0: nothing to do. A step up: see below which features it is."),
         line_plot_panel(
             "Features whose missing values jumped", broken, "Above 0: a feed has probably stopped. Check ingestion before anything else."
         ),
@@ -125,7 +119,7 @@ def _measure(known: Known, *names: str) -> list[PanelMetric]:
 def _recommendations(known: Known) -> Sections:
     names = [name for name in ("score", "category", "price", "rank") if name in known.columns.get(SHELF, [])]
     health = [
-        counter_panel("Degraded answers, last window", _measure(known, "degraded"), size="half"),
+        counter_panel("Answers given in full, of 100, last window", _measure(known, "full"), size="half"),
         counter_panel("Catalogue coverage, last window", _measure(known, "coverage"), size="half"),
         line_plot_panel(
             "Degraded and empty answers, and copy from templates",

@@ -314,6 +314,8 @@ def _known(found: Findings, messages: dict[str, str]) -> Known:
     for (outcome, dimension), own in answered.groupby(["metric", "column"]):
         groups[(str(outcome), str(dimension))] = list(own.groupby("group")["rows"].sum().sort_values(ascending=False).index[:10])
     measured = list(frame.loc[frame["metric"] == "measure", "column"].unique())
+    if "degraded" in measured:
+        measured.append("full")
     categories = list(frame.loc[frame["metric"] == "share", "group"].unique())
     return Known(columns, groups, categories, measured, set(found.windows()["panel"]), messages)
 

@@ -13,7 +13,7 @@ from evidently.metrics import CategoryCount
 
 from monitoring.drift import Comparison, Finding, compare, drift_findings, drift_metrics
 from monitoring.engagement import OUTCOMES, difference, rates
-from monitoring.measures import BrokenColumns, DriftedShare, GroupRate, Rows, ShelfMeasure
+from monitoring.measures import BrokenColumns, DriftedShare, GroupRate, Rows, ShelfMeasure, SteadyShare
 from monitoring.settings import MonitoringSettings
 from monitoring.shelves import MEASURES, measures
 from monitoring.windows import Window
@@ -77,6 +77,7 @@ def column_report(part: str, window: Window, current: pd.DataFrame, reference: p
     if compared.reference is not None:
         metrics += [
             DriftedShare(part=part, low_is_drift=settings.monitor_drift_method == "ks").under(compared.limits),
+            SteadyShare(part=part),
             BrokenColumns(part=part, jump=settings.monitor_missing_jump),
             *drift_metrics(compared, settings),
         ]
@@ -116,7 +117,7 @@ def measure_report(part: str, window: Window, current: pd.DataFrame, reference: 
         None if before is None else Dataset.from_pandas(before.reindex(columns=names).astype(float), data_definition=definition),
         timestamp=window.start,
     )
-    return Built(part, slim(snapshot), [_judged_measure(name, row, before, settings) for name in names], note)
+    return Built(part, slim(snapshot), [_judged_measure(name, row, before, settings) for name in names if MEASURES[name].judged], note)
 
 
 def _judged_measure(name: str, row: pd.Series, before: pd.DataFrame | None, settings: MonitoringSettings) -> Finding:

@@ -13,7 +13,7 @@ class MonitoringSettings(Settings):
     monitor_host: str = Field(
         "127.0.0.1", description="Address that Evidently's UI listens on. It has no log-in: keep it on loopback or behind a proxy."
     )
-    monitor_port: int = Field(8000, ge=1, le=65535, description="Port of Evidently's UI.")
+    monitor_port: int = Field(8000, ge=0, le=65535, description="Port of Evidently's UI; 0 takes any free one.")
     monitor_interval_s: float = Field(
         300.0, ge=0, description="Seconds between refreshes while the dashboards are served; 0 refreshes only at start."
     )

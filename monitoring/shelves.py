@@ -84,15 +84,20 @@ def concentration(shown: pd.Series, catalogue: int) -> float:
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that describes all shelves of a window. `share` marks one that is a share of rows, judged as a rate."""
+    """A number that describes all shelves of a window. `share` marks one that is a share of rows, judged as a rate.
+
+    `judged` is off for one that says the same as another.
+    """
 
     title: str
     of: Callable[[pd.DataFrame, pd.DataFrame, int], float]
     share: bool = False
+    judged: bool = True
 
 
 MEASURES: Mapping[str, Measure] = {
     "degraded": Measure("Share of degraded answers", lambda items, decisions, catalogue: _mean(decisions["degraded"]), share=True),
+    "full": Measure("Answers given in full, of 100", lambda items, decisions, catalogue: 100 * (1 - _mean(decisions["degraded"])), judged=False),
     "empty": Measure("Share of empty answers", lambda items, decisions, catalogue: _mean(_shelves(decisions)["shown"] == 0), share=True),
     "template": Measure("Share of copy from templates", lambda items, decisions, catalogue: _mean(decisions["template_share"])),
     "length": Measure("Products per shelf", lambda items, decisions, catalogue: _mean(_shelves(decisions)["shown"])),

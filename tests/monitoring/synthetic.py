@@ -1,15 +1,18 @@
 """Journal and event frames of an invented shop, for the tests of monitoring: seeded, and shifted from a given day on if asked."""
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from feature_repo.events import EVENTS
+from feature_repo.events import EVENTS, TABLES
 from feature_repo.home import ShopHome
-from feature_repo.journal import CONTENT_COLUMNS, DECISION_COLUMNS, ITEM_COLUMNS
+from feature_repo.ingest import STORED
+from feature_repo.journal import CONTENT_COLUMNS, DECISION_COLUMNS, ITEM_COLUMNS, Content, Decision, Item, Journal
 from feature_repo.settings import Settings
 from monitoring.refresh import Inputs
 
@@ -38,7 +41,7 @@ def inputs(days: int, per_day: int = 150, shelf: int = 4, shift_on: int | None =
             {
                 "request_id": request, "at": at, "kind": "feed", "surface": "home", "user_id": user, "n": shelf,
                 "user_features": {"user_views_7d": float(draw.poisson(6 if not shifted else 20)), "user_spend_90d": float(draw.lognormal(3, 1)),
-                                  "user_age_days": None if shifted and draw.random() < 0.6 else float(draw.integers(1, 900)), "user_interest_keys": ["a"]},
+                                  "user_age_days": None if shifted and draw.random() < 0.6 else float(draw.integers(1, 900)), "user_keys": ["a"]},
                 "product_matrix_version": "1", "candidate_ids": [], "models": models, "policy": "default",
                 "degraded": ["no_user_row"] if draw.random() < (0.5 if shifted else 0.03) else [], "latency_ms": float(draw.gamma(5, 2)),
                 "arm": str(draw.choice(["full", "popular"])), "sample_share": 0.0,
@@ -76,13 +79,28 @@ def inputs(days: int, per_day: int = 150, shelf: int = 4, shift_on: int | None =
     )
 
 
-def _frame(rows: list[dict[str, object]], columns: list[str]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=columns)
+def _frame(rows: Sequence[Mapping[str, object]], columns: list[str], **defaults: object) -> pd.DataFrame:
+    frame = pd.DataFrame([defaults | dict(row) for row in rows], columns=columns)
     frame["at"] = pd.to_datetime(frame["at"], utc=True).astype("datetime64[us, UTC]")
     return frame
 
 
-def events_frame(rows: list[dict[str, object]]) -> pd.DataFrame:
+def decision_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Decisions of which the rows say what matters."""
+    return _frame(rows, DECISION_COLUMNS, at=START, kind="feed", user_id="u_1", models={}, degraded=[], user_features={}, latency_ms=1.0)
+
+
+def item_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Items of which the rows say what matters."""
+    return _frame(rows, ITEM_COLUMNS, at=START, user_id="u_1", surface="home", rank=1, score=0.0, propensity=1.0, features={}, category="x")
+
+
+def content_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Contents of which the rows say what matters."""
+    return _frame(rows, CONTENT_COLUMNS, at=START, user_id="u_1", models={}, aspects=[], backend="writer")
+
+
+def events_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Rows with some of the columns as a full events table."""
     frame = pd.DataFrame(rows, columns=EVENTS.names, dtype=object)
     frame["event_id"] = [f"e{number}" for number in range(len(frame))]
@@ -94,3 +112,33 @@ def events_frame(rows: list[dict[str, object]]) -> pd.DataFrame:
 
 def without_journal(made: Inputs) -> Inputs:
     return Inputs(made.decisions.iloc[:0], made.items.iloc[:0], made.contents.iloc[:0], made.events, made.catalogue)
+
+
+def write(home: ShopHome, made: Inputs, now: datetime) -> None:
+    """The shop's tables as ingestion stores them (products by name, the events of `made`), its journal, and its clock at `now`."""
+    home.tables.mkdir(parents=True)
+    frames = {name: TABLES[name].empty() for name in STORED}
+    names = sorted({*made.items["product_id"], *made.events["product_id"].dropna()})
+    products = pd.DataFrame({"product_id": names}).reindex(columns=frames["products"].columns)
+    frames |= {"products": products.astype(frames["products"].dtypes.to_dict()), "events": made.events}
+    for name in STORED:
+        frames[name].to_parquet(home.tables / f"{name}.parquet", index=False)
+    journal = Journal(home.journal)
+    items, contents = made.items.groupby("request_id"), made.contents.groupby("request_id")
+    for row in made.decisions.to_dict("records"):
+        own = items.get_group(row["request_id"]).to_dict("records")
+        texts = contents.get_group(row["request_id"]).to_dict("records")
+        journal.record(
+            Decision(
+                **{name: value for name, value in row.items() if name in DECISION_COLUMNS} | {"at": row["at"].to_pydatetime(), "degraded": tuple(row["degraded"])},
+                feature_names=tuple(own[0]["features"]),
+                items=tuple(Item(**_fields(each, Item) | {"features": tuple(each["features"].values()), "reasons": ()}) for each in own),
+                contents=tuple(Content(**_fields(each, Content)) for each in texts),
+            )
+        )
+    journal.close()
+    home.write_manifest({"clock_offset_s": (datetime.now(UTC) - now).total_seconds()})
+
+
+def _fields(row: Mapping[str, Any], record: Any) -> dict[str, Any]:
+    return {name: row[name] for name in record.__dataclass_fields__}
