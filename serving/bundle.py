@@ -27,7 +27,7 @@ from serving.release import KINDS, check_compatible
 from serving.settings import ServingSettings
 from training import registry
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("serving.bundle")  # by name: as a command this module is `__main__`
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("feature_repo", "training", "serving")
