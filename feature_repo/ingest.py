@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,6 @@ from pathlib import Path
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from tqdm import tqdm
 
 from feature_repo.errors import FeatureRepoError
 from feature_repo.event_log import EventLog
@@ -78,7 +78,7 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
     """
     started = time.monotonic()
     pseudonyms = home.pseudonyms(settings)
-    shop = reader(source)(folder, progress=not tqdm(disable=None).disable)
+    shop = reader(source)(folder, progress=sys.stderr.isatty())
     now = datetime.now(UTC)
     checked = validate(shop, pseudonyms, now)
     _write_quarantine(home, checked)
@@ -90,7 +90,7 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
     _require_products(home, checked)
     _write_tables(home, checked)
     _write_contacts(home, checked.tables["contacts"].accepted)
-    last = _last_event(checked, home)
+    last = _last_event(checked)
     home.write_manifest(
         {
             "source": source, "folder": None if folder is None else str(folder.resolve()), "config": checked.config.model_dump(mode="json"),
@@ -113,6 +113,12 @@ def read_tables(home: ShopHome) -> dict[str, pd.DataFrame]:
     tables = {name: _typed(pd.read_parquet(folder / f"{name}.parquet"), name) for name in STORED}
     posted = EventLog(home.events_db).read()
     posted = posted[~posted["event_id"].isin(tables["events"]["event_id"])]
+    gone = posted["product_id"].notna() & ~posted["product_id"].isin(tables["products"]["product_id"])
+    if gone.any():
+        log.warning(
+            "%d posted events are left out: their products are no longer in the catalogue (they stay in %s).", gone.sum(), home.events_db.name
+        )
+        posted = posted[~gone]
     if len(posted):
         both = pd.concat([tables["events"], posted], ignore_index=True)
         tables["events"] = both.sort_values(["event_time", "sequence"], kind="stable").reset_index(drop=True)
@@ -187,7 +193,7 @@ def _write_contacts(home: ShopHome, contacts: pd.DataFrame) -> None:
     part.replace(home.contacts_db)
 
 
-def _last_event(checked: CheckedShop, home: ShopHome) -> datetime | None:
+def _last_event(checked: CheckedShop) -> datetime | None:
     """The latest event of the shop's files (what was posted to the service follows the shop's clock and doesn't set it)."""
     times = checked.tables["events"].accepted["event_time"]
     return None if times.empty else times.max().to_pydatetime()

@@ -160,6 +160,18 @@ def test_posted_events_are_read_with_the_others_each_once(home: ShopHome, settin
     assert str(events["sequence"].dtype) == "int64"
 
 
+def test_posted_events_about_products_that_left_the_catalogue_are_left_out_and_said(
+    home: ShopHome, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest(home, settings, "corner", CORNER_SHOP)
+    at = datetime(2024, 3, 1, tzinfo=UTC)
+    EventLog(home.events_db).append([Event("gone", EventType.VIEW, "u_1", "left", at, at), Event("stop", EventType.UNSUBSCRIBE, "u_1", None, at, at)])
+    ids = set(read_tables(home)["events"]["event_id"])
+    assert "stop" in ids
+    assert "gone" not in ids
+    assert "1 posted events are left out" in caplog.text
+
+
 def test_a_historical_shop_goes_on_from_its_last_event(home: ShopHome, settings: Settings) -> None:
     ingest(home, settings, "corner", CORNER_SHOP)
     last = read_tables(home)["events"]["event_time"].max()
