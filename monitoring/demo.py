@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,6 +115,15 @@ class Service:
             if time.monotonic() > patience:
                 raise MonitoringError(f"The service at {self.url} does not follow the clock of {self.home.root}: serve this home with `make serve`.")
             time.sleep(0.1)
+
+    def answers(self) -> bool:
+        """Whether anything listens at the address."""
+        parts = urlsplit(self.url)
+        try:
+            with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=5):
+                return True
+        except OSError:
+            return False
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One request; a connection that the other side closed is opened again once.
@@ -488,18 +498,14 @@ def report_of(run: Run, home: ShopHome, drift: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(service: Service, port: int) -> Iterator[None]:
-    """The service at its address; started for the time of the run if nobody answers there yet."""
-    try:
-        service.call("GET", "/v1/shop")
+def running(service: Service, port: int | None) -> Iterator[None]:
+    """The service at its address; started on `port` for the time of the run if nobody answers there yet (never for a port of None)."""
+    if service.answers() or port is None:
         yield
         return
-    except MonitoringError as error:
-        if "No service answers" not in str(error):
-            raise
     log.info("No service at %s yet: starting one.", service.url)
-    command = [sys.executable, "-m", "serving.bundle", "--serve", "--shop", service.home.shop]
-    environment = os.environ | {"STORYSHELF_PORT": str(port), "STORYSHELF_HOME": str(service.home.root.parent)}
+    command = [sys.executable, "-m", "serving.bundle", "--serve", "--shop", service.home.shop, "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"STORYSHELF_HOME": str(service.home.root.parent.resolve())}
     output = service.home.root / "demo-service.log"
     with output.open("w") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
@@ -534,7 +540,7 @@ def refresh_features(home: ShopHome) -> None:
         MonitoringError: the build failed.
     """
     log.info("Refreshing the features.")
-    environment = os.environ | {"STORYSHELF_HOME": str(home.root.parent)}
+    environment = os.environ | {"STORYSHELF_HOME": str(home.root.parent.resolve())}
     folder = home.manifest().get("folder")
     command = [sys.executable, "-m", "feature_repo.build", "--shop", home.shop, *(["--data", folder] if folder else [])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -591,7 +597,7 @@ def demo(options: argparse.Namespace, settings: ServingSettings) -> str:
         options.placebo,
         options.seed,
     )
-    with running(service, port):
+    with running(service, None if options.url else port):
         if (found := service.call("GET", "/v1/shop")["shop"]) != home.shop:
             raise MonitoringError(f"The service at {service.url} serves '{found}', not '{home.shop}': stop it, or give another --port.")
         refresh = (lambda: None) if options.no_refresh else (lambda: refresh_features(home))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
 from feature_repo.sources.demo.response import ResponseModel
 from feature_repo.sources.demo.world import NAMED_DRIFTS, Drift, World
-from monitoring.demo import ARMS, Arm, Plan, Run, Service, Tally, arm_of, demo, main, measure, table
+from monitoring.demo import ARMS, Arm, Plan, Run, Service, Tally, arguments, arm_of, demo, main, measure, table
 from monitoring.errors import MonitoringError
 from serving.settings import ServingSettings
 
@@ -268,3 +269,19 @@ def test_the_command_ends_with_one_line_and_2(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("STORYSHELF_HOME", str(tmp_path))
     assert main(["--weeks", "1"]) == 2
     assert "make train" in capsys.readouterr().err
+
+
+def test_no_service_is_started_in_place_of_one_named_by_address(home: ShopHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = arguments().parse_args(["--url", "http://127.0.0.1:9", "--weeks", "1"])
+    with pytest.raises(MonitoringError, match="make serve"):
+        demo(options, ServingSettings(home=tmp_path))
+    assert not (home.root / "demo-service.log").exists()
+
+
+def test_a_service_that_cannot_start_is_named_with_its_last_word(home: ShopHome, tmp_path: Path) -> None:
+    """The home holds no model, so the real command refuses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(MonitoringError, match=r"did not start; it said: .*make train"):
+        demo(arguments().parse_args(["--port", str(port)]), ServingSettings(home=tmp_path))

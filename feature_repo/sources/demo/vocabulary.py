@@ -751,7 +751,7 @@ CATEGORIES: tuple[Category, ...] = (
                 29,
                 169,
                 {
-                    "material": "cotton/棉 linen/亚麻 wool blend/羊毛混纺 denim/牛仔布",
+                    "material": "cotton/棉 linen/亚麻 blended wool/混纺羊毛 denim/牛仔布",
                     "fit": "regular/常规 relaxed/宽松 tapered/锥形 slim/修身",
                     "pockets": "2,4,5,6",
                     "machine_washable": "yes:0.8",
@@ -857,7 +857,7 @@ CATEGORIES: tuple[Category, ...] = (
                 109,
                 {
                     "thickness": "4,5,6,8",
-                    "material": "natural rubber/天然橡胶 cork/软木 TPE/TPE",
+                    "material": "natural rubber/天然橡胶 recycled rubber/再生橡胶 TPE/TPE",
                     "dimensions": "flat:61x173,61x183,66x183",
                     "heavy_weight": "0.9..2.8/0.1",
                     "colour": BRIGHT_COLOURS + " slate grey/石板灰 sage green/鼠尾草绿",
