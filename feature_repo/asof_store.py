@@ -126,7 +126,7 @@ def _join(labels: pd.DataFrame, time: str, joins: list[_Join], threads: int) -> 
         same = " and ".join(f'labels."{label}" is not distinct from v{index}."{label}"' for label in [*join.keys.values(), time])
         text += f" left join v{index} on {same}"
         selected += [f'v{index}."{shown}"' for shown in join.columns.values()]
-    found = connection.execute(f'select {", ".join(selected)} from labels{text} order by labels."{number}"')
-    table = found.to_arrow_table() if hasattr(found, "to_arrow_table") else found.fetch_arrow_table()
+    found = connection.sql(f'select {", ".join(selected)} from labels{text} order by labels."{number}"')
+    table = found.to_arrow_table()
     connection.close()
     return table

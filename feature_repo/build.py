@@ -93,11 +93,11 @@ class _Stages:
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         self._bar.set_description(name)
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.process_time()
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)
         self._bar.update()
-        log.info("%s: %.1f s", name, self.seconds[name])
+        log.info("%s: %.1f s (%.1f s of CPU)", name, self.seconds[name], time.process_time() - worked)
 
 
 def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: Embedder | None = None) -> BuildReport:

@@ -62,7 +62,9 @@ class Workbench:
 
     def add(self, name: str, frame: pd.DataFrame) -> None:
         """Make a table of a frame."""
-        self.backend.con.register("_incoming", frame)
+        empty = [column for column in frame if frame[column].dtype == object and frame[column].isna().all()]
+        # DuckDB gives a column of nothing but None a type of its own, which compares with nothing.
+        self.backend.con.register("_incoming", frame.astype(dict.fromkeys(empty, "string")))
         self.sql(f"create or replace table {name} as select * from _incoming")
         self.backend.con.unregister("_incoming")
 
