@@ -55,7 +55,7 @@ CATEGORIES: tuple[tuple[str, str, str], ...] = (
     ("Garden", "花园", r"garden|gardeners?|watering|plant|flower pot|pots?|planter|bird|trowel|herb|seeds?|wheelbarrow|windmill|picnic|umbrella"),
     ("Textiles & Cushions", "家纺与靠垫", r"cushions?|quilt|blanket|throw|towels?|flannel|slippers|hot water|cosy|rug|curtain|scarf|gloves|socks"),
     ("Bath", "卫浴", r"bath|bathroom|soap|toilet|washbag|sponge|shower"),
-    ("Storage & Furniture", "收纳与家具", r"box(?:es)?|baskets?|drawers?|cabinet|storage|hooks?|hangers?|shelf|chest|stool|chair|table|crate|stand|knobs?|rack"),
+    ("Storage & Furniture", "收纳与家具", r"box(?:es)?|baskets?|drawers?|cabinet|storage|hooks?|hangers?|shelf|chest|stool|chair|table|crate|rack"),
     ("Decorations", "装饰", r"decorations?|hanging|hearts?|wicker|ornament|bells?|flowers?|butterfly|vase|feather|trinket|bird ?cage|wreath|art"),
 )  # fmt: skip
 """Category, its Chinese name, and the words that put a title into it; the first that fits counts. A title without any is in `OTHER`."""

@@ -82,7 +82,8 @@ def test_a_bad_event_is_set_aside(change: Row, reason: str) -> None:
 )
 def test_a_bad_product_is_set_aside_and_so_are_its_events(change: Row, reason: str) -> None:
     shop = check(
-        products=[LAMP, LAMP | {"product_id": "009"}, LAMP | {"product_id": "008"} | change], events=[VIEW, VIEW | {"event_id": "e2", "product_id": "008"}]
+        products=[LAMP, LAMP | {"product_id": "009"}, LAMP | {"product_id": "008"} | change],
+        events=[VIEW, VIEW | {"event_id": "e2", "product_id": "008"}],
     )
     assert only_reason(shop.tables["products"]) == reason
     expected = "product_id: unknown product" if change.get("product_id", "") is None else "product_id: product was set aside"
@@ -147,7 +148,11 @@ def test_a_row_that_was_set_aside_is_no_earlier_row() -> None:
 
 
 def test_a_product_may_have_a_history_but_one_offer_per_moment() -> None:
-    history = [LAMP | {"valid_from": "2024-01-01"}, LAMP | {"valid_from": "2024-02-01", "price": "8"}, LAMP | {"valid_from": "2024-02-01", "price": "7"}]
+    history = [
+        LAMP | {"valid_from": "2024-01-01"},
+        LAMP | {"valid_from": "2024-02-01", "price": "8"},
+        LAMP | {"valid_from": "2024-02-01", "price": "7"},
+    ]
     products = check(products=history).tables["products"]
     assert products.accepted["price"].tolist() == [9.5, 8.0]
     assert only_reason(products) == CONFLICT
