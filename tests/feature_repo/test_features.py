@@ -1,0 +1,265 @@
+"""A small shop through the whole build: what Feast answers, what serving reads, and what the definitions promise."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from feast import FeatureStore
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+
+from feature_repo.build import BuildReport, build, prepare
+from feature_repo.declarations import PRODUCT_ACTIVITY, RETRIEVERS, USER_ACTIVITY
+from feature_repo.definitions import definitions
+from feature_repo.errors import FeatureRepoError
+from feature_repo.events import SIGNALS, Event, EventType
+from feature_repo.home import ShopHome
+from feature_repo.ingest import read_tables
+from feature_repo.online import ProductMatrix, UserReader, ranker_matrix
+from feature_repo.settings import Settings
+from feature_repo.store import features_of, fingerprint, open_store, repo_config
+from feature_repo.transforms.affinity import PAIR_NAMES
+from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS
+
+SHOP = Path(__file__).parents[1] / "data" / "corner_shop"
+ROOT = Path(__file__).parents[2]
+JUST_BEFORE = pd.Timedelta(microseconds=1)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ShopHome, BuildReport]]:
+    settings = Settings(home=tmp_path_factory.mktemp("homes"))
+    home = prepare(settings, str(SHOP), None)
+    yield home, build(home, settings, progress=False)
+
+
+@pytest.fixture(scope="module")
+def home(built: tuple[ShopHome, BuildReport]) -> ShopHome:
+    return built[0]
+
+
+@pytest.fixture(scope="module")
+def store(home: ShopHome) -> FeatureStore:
+    return open_store(home)
+
+
+@pytest.fixture(scope="module")
+def as_of(built: tuple[ShopHome, BuildReport]) -> pd.Timestamp:
+    return pd.Timestamp(built[1].as_of)
+
+
+@pytest.fixture(scope="module")
+def purchases(home: ShopHome) -> pd.DataFrame:
+    events = read_tables(home)["events"]
+    chosen = events[(events["event_type"] == "purchase") & events["user_id"].notna()]
+    return chosen[chosen["arrived_at"] == chosen["event_time"]].reset_index(drop=True)
+
+
+def _users(home: ShopHome) -> list[str]:
+    return sorted(pd.read_parquet(home.features / "current" / "user_history.parquet", columns=["user_id"])["user_id"].unique())
+
+
+def test_there_are_as_many_features_as_promised() -> None:
+    assert len(USER_SCALARS) >= 25
+    assert len(PRODUCT_SCALARS) >= 20
+    assert len(set(RANKER_FEATURES)) == len(RANKER_FEATURES)
+
+
+def test_every_view_is_written_and_unique_by_entity_and_time(home: ShopHome) -> None:
+    for view in definitions(home.features / "current").views:
+        table = pd.read_parquet(home.features / "current" / f"{view.name}.parquet")
+        key = "user_id" if view.entities == ["user"] else "product_id"
+        assert len(table), view.name
+        assert not table.duplicated([key, "event_timestamp"]).any(), view.name
+        assert {field.name for field in view.features} <= set(table.columns), view.name
+
+
+def test_one_row_per_label_in_order_and_new_users_are_kept(store: FeatureStore, purchases: pd.DataFrame) -> None:
+    labels = pd.DataFrame({"user_id": purchases["user_id"], "event_timestamp": purchases["event_time"] - JUST_BEFORE})
+    labels = pd.concat([labels, labels.iloc[:3], pd.DataFrame({"user_id": ["u_nobody"], "event_timestamp": [labels["event_timestamp"].max()]})])
+    labels = labels.sample(frac=1, random_state=0).reset_index(drop=True)
+    found = features_of(store, "user", labels)
+    assert found["user_id"].tolist() == labels["user_id"].tolist()
+    assert (found["event_timestamp"] == labels["event_timestamp"]).all()
+    stranger = found[found["user_id"] == "u_nobody"]
+    assert stranger["user_views_7d"].isna().all()
+    assert stranger["interest_keys"].isna().all()
+
+
+def test_a_label_does_not_see_its_own_event(store: FeatureStore, purchases: pd.DataFrame) -> None:
+    at = purchases["event_time"]
+    before = features_of(store, "user", pd.DataFrame({"user_id": purchases["user_id"], "event_timestamp": at - JUST_BEFORE}))
+    after = features_of(store, "user", pd.DataFrame({"user_id": purchases["user_id"], "event_timestamp": at}))
+    lines = purchases.groupby(["user_id", "event_time"])["event_id"].transform("count")
+    assert (after["user_purchases_ever"] - before["user_purchases_ever"].fillna(0) == lines).all()
+    assert (after["user_last_purchase_at"] >= at.map(pd.Timestamp.timestamp)).all()
+    assert not (before["user_last_purchase_at"] >= at.map(pd.Timestamp.timestamp)).any()
+    for _, row in pd.concat([before, purchases[["product_id"]]], axis=1).iterrows():
+        if isinstance(row["history_products"], np.ndarray):
+            times = np.maximum(row["history_last_purchase_at"], row["history_last_view_at"])
+            assert (times <= row["event_timestamp"].timestamp()).all()
+
+
+def test_time_zones_of_labels_do_not_matter(store: FeatureStore, purchases: pd.DataFrame) -> None:
+    labels = pd.DataFrame({"user_id": purchases["user_id"], "event_timestamp": purchases["event_time"]})
+    moved = labels.assign(event_timestamp=labels["event_timestamp"].dt.tz_convert("Asia/Shanghai"))
+    naive = labels.assign(event_timestamp=labels["event_timestamp"].dt.tz_localize(None))
+    expected = features_of(store, "user", labels)[list(USER_SCALARS)]
+    pd.testing.assert_frame_equal(features_of(store, "user", moved)[list(USER_SCALARS)], expected)
+    pd.testing.assert_frame_equal(features_of(store, "user", naive)[list(USER_SCALARS)], expected)
+
+
+def test_the_asof_join_answers_what_feasts_own_join_does(home: ShopHome, store: FeatureStore, purchases: pd.DataFrame) -> None:
+    class Stock(DuckDBOfflineStore):
+        pass
+
+    labels = pd.DataFrame({"product_id": purchases["product_id"], "event_timestamp": purchases["event_time"] - JUST_BEFORE}).drop_duplicates()[:150]
+    names = [f"product_activity:{item.name}" for item in PRODUCT_ACTIVITY] + ["product_offer:product_price", "product_market:product_price_rank"]
+    ours = store.get_historical_features(entity_df=labels.reset_index(drop=True), features=names).to_df()
+    views = [store.get_feature_view(name) for name in ("product_activity", "product_offer", "product_market")]
+    theirs = Stock.get_historical_features(store.config, views, names, labels.reset_index(drop=True), store.registry, store.project).to_df()
+    keys = ["product_id", "event_timestamp"]
+    pd.testing.assert_frame_equal(
+        ours.sort_values(keys).reset_index(drop=True), theirs[ours.columns].sort_values(keys).reset_index(drop=True), check_dtype=False
+    )
+
+
+def test_a_view_with_a_time_to_live_forgets(home: ShopHome, as_of: pd.Timestamp) -> None:
+    store = FeatureStore(config=repo_config(home))
+    view = store.get_feature_view("user_preferences")
+    labels = pd.DataFrame({"user_id": _users(home)[:5], "event_timestamp": as_of})
+    from feature_repo.asof_store import AsofOfflineStore
+
+    def likes(ttl: timedelta) -> pd.Series:
+        view.ttl = ttl
+        job = AsofOfflineStore.get_historical_features(store.config, [view], ["user_preferences:user_likes"], labels, store.registry, store.project)
+        return job.to_df()["user_likes"]
+
+    assert likes(timedelta(0)).notna().any()
+    assert likes(timedelta(seconds=1)).isna().all()
+
+
+def test_online_values_are_the_historical_values_of_that_moment(home: ShopHome, store: FeatureStore, as_of: pd.Timestamp) -> None:
+    users = _users(home)
+    past = features_of(store, "user", pd.DataFrame({"user_id": users, "event_timestamp": as_of}))
+    reader = UserReader(home)
+    for number, user in enumerate(users):
+        row = reader.read(user)
+        assert row is not None
+        np.testing.assert_array_equal(row.scalars, past.loc[number, list(USER_SCALARS)].to_numpy(np.float32, na_value=np.nan))
+        assert list(row.interests.keys) == list(past["interest_keys"][number])
+        np.testing.assert_array_equal(row.interests.signals.ravel(), past["interest_signals"][number])
+        assert list(row.history.products) == list(past["history_products"][number])
+        np.testing.assert_array_equal(row.history.last_view_at, past["history_last_view_at"][number])
+
+
+def test_feasts_own_online_read_gives_the_same(home: ShopHome, store: FeatureStore) -> None:
+    users = _users(home)[:6]
+    names = [f"user_activity:{item.name}" for item in USER_ACTIVITY] + ["user_interest:interest_keys", "user_preferences:user_language"]
+    found = store.get_online_features(features=names, entity_rows=[{"user_id": user} for user in [*users, "u_nobody"]]).to_dict()
+    reader = UserReader(home)
+    for number, user in enumerate(users):
+        row = reader.read(user)
+        assert row is not None
+        for item in USER_ACTIVITY:
+            if item.name in USER_SCALARS:
+                expected = found[item.name][number]
+                assert row.scalar(item.name) == pytest.approx(np.nan if expected is None else np.float32(expected), nan_ok=True)
+        assert list(row.interests.keys) == found["interest_keys"][number]
+        assert row.texts["user_language"] == found["user_language"][number]
+    assert found["user_views_7d"][-1] is None
+    assert reader.read("u_nobody") is None
+
+
+def test_the_hot_path_gives_the_vector_that_feasts_on_demand_view_gives(home: ShopHome, store: FeatureStore, as_of: pd.Timestamp) -> None:
+    matrix, reader, random = ProductMatrix.load(home), UserReader(home), np.random.default_rng(0)
+    now = as_of.timestamp()
+    weights = random.normal(size=8).astype(np.float32)
+    service = store.get_feature_service("ranker_v1")
+    for user in [*_users(home)[:4], "u_nobody"]:
+        index = random.permutation(len(matrix.product_ids))[:7]
+        scores = random.random((7, len(RETRIEVERS))).astype(np.float32)
+        ranks = np.where(scores > 0.6, np.nan, np.round(scores * 10)).astype(np.float32)
+        labels = pd.DataFrame(
+            {"user_id": user, "product_id": matrix.product_ids[index], "pair_product": matrix.product_ids[index], "event_timestamp": as_of, "request_at": now}
+        )
+        for number, signal in enumerate(SIGNALS):
+            labels[f"weight_{signal}"] = float(weights[number])
+        for number, name in enumerate(RETRIEVERS):
+            labels[f"score_of_{name}"], labels[f"rank_of_{name}"] = scores[:, number].astype(float), ranks[:, number].astype(float)
+        feast_says = store.get_historical_features(entity_df=labels, features=service).to_df()
+        ours = ranker_matrix(reader.read(user), matrix, index, now, weights, scores, ranks)
+        assert ours.shape == (7, len(RANKER_FEATURES))
+        expected = feast_says[list(RANKER_FEATURES)].to_numpy(np.float32, na_value=np.nan)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_new_build_is_noticed_and_takes_posted_events(tmp_path: Path) -> None:
+    from feature_repo.event_log import EventLog
+
+    settings = Settings(home=tmp_path)
+    home = prepare(settings, str(SHOP), None)
+    first = build(home, settings, progress=False)
+    reader, matrix = UserReader(home), ProductMatrix.load(home)
+    user = _users(home)[0]
+    before = reader.read(user)
+    assert before is not None
+    now = home.clock().now()
+    event = Event("posted-1", EventType.VIEW, user, str(matrix.product_ids[0]), now, now)
+    assert EventLog(home.events_db).append([event]) == ["posted-1"]
+    second = build(home, settings, progress=False)
+    after = reader.read(user)
+    assert after is not None
+    assert first.version != second.version
+    assert after.at["user_last_view_at"] == pytest.approx(now.timestamp(), abs=1e-3)
+    assert after.scalar("user_views_1d") == before.scalar("user_views_1d") + 1
+    assert str(matrix.product_ids[0]) == after.history.products[0]
+
+
+def test_undated_products_and_the_report(built: tuple[ShopHome, BuildReport]) -> None:
+    home, report = built
+    catalogue = read_tables(home)["products"]
+    undated = catalogue.groupby("product_id")["valid_from"].apply(lambda column: column.isna().all())
+    assert report.undated == int(undated.sum())
+    assert report.products == catalogue["product_id"].nunique()
+    assert "undated" in report.text()
+
+
+def test_signals_of_the_social_and_preference_kind_reach_the_interests(home: ShopHome) -> None:
+    table = pd.read_parquet(home.features / "current" / "user_interest.parquet")
+    every = np.concatenate([np.reshape(row, (-1, 8)) for row in table["interest_signals"] if len(row)])
+    assert {signal for signal, values in zip(SIGNALS, every.T, strict=True) if np.abs(values).max() > 0} == set(SIGNALS)
+
+
+def test_the_fingerprint_is_of_the_service_and_unknown_ones_are_named(home: ShopHome) -> None:
+    assert fingerprint(home, "ranker_v1") == fingerprint(home, "ranker_v1")
+    assert fingerprint(home, "ranker_v1") != fingerprint(home, "writer_v1")
+    with pytest.raises(FeatureRepoError, match="ranker_v9"):
+        fingerprint(home, "ranker_v9")
+
+
+def test_a_home_without_features_says_what_to_run(tmp_path: Path) -> None:
+    home = ShopHome.create(Settings(home=tmp_path), "empty")
+    with pytest.raises(FeatureRepoError, match="make features"):
+        open_store(home)
+
+
+def test_feasts_command_applies_the_definitions(home: ShopHome) -> None:
+    environment = {**os.environ, "STORYSHELF_SHOP_HOME": str(home.root)}
+    command = [str(Path(sys.executable).parent / "feast"), "-c", "feature_repo", "apply", "--skip-source-validation"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert open_store(home).get_feature_service("writer_v1").name == "writer_v1"
+
+
+def test_every_feature_stands_in_the_docs() -> None:
+    text = (ROOT / "docs" / "features.md").read_text()
+    named = [field.name for view in definitions(Path()).views for field in view.features] + list(PAIR_NAMES)
+    assert [name for name in named if f"`{name}`" not in text] == []
+
+
