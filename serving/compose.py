@@ -15,9 +15,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
-from feature_repo.home import ShopHome
 from training.content.facts import Fact, FactLedger, ledger
 from training.content.model import Draft, Writer
 from training.content.plan import (
@@ -53,32 +50,6 @@ LONGEST: Mapping[str, int] = {
 SOMETHING = {"en": "these finds", "zh": "这几样商品"}
 """What an article is about when its products have no category in its language."""
 PLAIN_TONE, DEFAULT_TONE = "plain", "warm"
-
-
-class Catalogue:
-    """The shop's products as fact ledgers, the latest row of each; a ledger is made when it is first asked for."""
-
-    def __init__(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        self._rows = rows
-        self._ledgers: dict[str, FactLedger] = {}
-
-    @classmethod
-    def load(cls, home: ShopHome) -> "Catalogue":
-        """From the shop's product table; of several dated rows of a product the last one holds."""
-        table = pd.read_parquet(home.tables / "products.parquet")
-        if "valid_from" in table:
-            table = table.sort_values("valid_from", na_position="first", kind="stable")
-        table = table.drop_duplicates("product_id", keep="last")
-        return cls({str(row["product_id"]): {str(name): value for name, value in row.items()} for row in table.to_dict("records")})
-
-    def get(self, product_id: str) -> FactLedger | None:
-        if product_id not in self._ledgers and product_id in self._rows:
-            self._ledgers[product_id] = ledger(self._rows[product_id])
-        return self._ledgers.get(product_id)
-
-    @property
-    def brands(self) -> tuple[str, ...]:
-        return tuple(sorted({str(row["brand"]) for row in self._rows.values() if isinstance(row.get("brand"), str)}))
 
 
 @dataclass(frozen=True)

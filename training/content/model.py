@@ -3,9 +3,8 @@
 A model folder is a standard Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json: `AutoModelForCausalLM` and `AutoTokenizer`
 load it) beside `writer.json` (controls, lengths, known slot sets) and `phrases.npz` (hashes of the word sequences that its training text holds).
 
-The prompt has a fixed length: <bos>, language, part, tone, aspect, domain, then one place per slot: the slot if it must appear, <none> if it
-may not. Decoding is constrained: control tokens, digits and signs of money never; a slot only if asked for and only once; no end before all
-have appeared.
+The prompt: <bos>, language, part, tone, aspect, domain, then the slots that must appear. Decoding is constrained: control tokens, digits and signs
+of money never; a slot only if asked for and only once; no end before all have appeared.
 """
 
 import json
@@ -27,7 +26,7 @@ from training.errors import TrainingError
 
 WRITER_FILE = "writer.json"
 PHRASES_FILE = "phrases.npz"
-PAD, BOS, EOS, NONE = "<pad>", "<bos>", "<eos>", "<none>"
+PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 BATCH = 256
 TOP_K, TOP_P, TEMPERATURE = 40, 0.95, 1.0
 WORDS_IN_A_ROW = {"en": 3, "zh": 4}
@@ -117,12 +116,15 @@ class Writer:
     def write(self, requests: Sequence[CopyRequest], seed: int) -> list[Draft]:
         """One draft per request, in their order. The same requests and seed give the same drafts."""
         generator = torch.Generator(device=self.device).manual_seed(seed)
-        order = sorted(range(len(requests)), key=lambda at: (self.facts.longest.get(requests[at].part, 0), requests[at].language, at))
+        alike: dict[tuple[int, int], list[int]] = {}
+        for at, request in enumerate(requests):  # prompts of one length, texts of about one length
+            alike.setdefault((len(request.slots), self.facts.longest.get(request.part, 0)), []).append(at)
         drafts: dict[int, Draft] = {}
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            for at, draft in zip(batch, self._batch([requests[at] for at in batch], generator), strict=True):
-                drafts[at] = draft
+        for _, places in sorted(alike.items()):
+            for start in range(0, len(places), BATCH):
+                batch = places[start : start + BATCH]
+                for at, draft in zip(batch, self._batch([requests[at] for at in batch], generator), strict=True):
+                    drafts[at] = draft
         return [drafts[at] for at in range(len(requests))]
 
     def write_until(
@@ -200,14 +202,14 @@ def special_tokens(domains: Sequence[str]) -> list[str]:
     """All special tokens of the writer's tokenizer: padding and ends, controls, slots."""
     controls = [f"<in:{language}>" for language in ("en", "zh")]
     controls += [f"<{kind}:{name}>" for kind, names in (("part", PARTS), ("tone", TONES), ("aspect", ASPECTS), ("domain", domains)) for name in names]
-    return [PAD, BOS, EOS, NONE, *controls, *(f"<{slot}>" for slot in SLOTS)]
+    return [PAD, BOS, EOS, *controls, *(f"<{slot}>" for slot in SLOTS)]
 
 
 def prompt(request: CopyRequest, domains: Sequence[str]) -> list[str]:
-    """The control tokens of a request, always of the same number."""
+    """The control tokens of a request."""
     domain = request.domain if request.domain in domains else "general"
     controls = [f"<in:{request.language}>", f"<part:{request.part}>", f"<tone:{request.tone}>", f"<aspect:{request.aspect}>", f"<domain:{domain}>"]
-    return [BOS, *controls, *(f"<{slot}>" if slot in request.slots else NONE for slot in SLOTS)]
+    return [BOS, *controls, *(f"<{slot}>" for slot in SLOTS if slot in request.slots)]
 
 
 def _sampled(logits: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

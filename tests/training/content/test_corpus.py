@@ -1,0 +1,49 @@
+"""The grammar: no line of it claims anything, and controls tell the truth."""
+
+import random
+import re
+
+import pytest
+
+from training.content import corpus
+from training.content.facts import ledger
+from training.content.plan import ASPECTS, PARTS, TONES
+from training.content.policy import Policy
+
+BOOK = ledger(
+    {"product_id": "p", "title": "Trail Lamp", "title_zh": "小径灯", "brand": "Halden", "category": "Lamps", "category_zh": "灯具", "price": 12.0, "currency": "GBP",
+     "attributes": {"material": "steel", "colour": "sand", "battery_life": {"value": 9, "unit": "hours"}, "dimmable": True}}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_line_of_the_grammar_claims_anything(language: str) -> None:
+    policy, rules, rng = Policy.load(), corpus.grammar(language), random.Random(4)
+    values = {fact.slot: fact.phrases[language] for fact in BOOK.sayable(language)} | {"interest": "lamps" if language == "en" else "灯具"}
+    for part in PARTS:
+        for tone in TONES:
+            for aspect in ASPECTS:
+                for domain in corpus.DOMAINS:
+                    line = corpus.sample(rules, language, part, (tone, aspect, domain), rng)
+                    text = re.sub(r"<(\w+)>", lambda found: values[found.group(1)], line.text)
+                    assert policy.check(text, BOOK.facts, language).violations == (), text
+                    assert not re.search(r"\d", line.text)
+                    assert line.request.slots == corpus.slots_of(line.text)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_sentence_depends_on_what_fills_it(language: str) -> None:
+    lines = [text for alternatives in corpus.grammar(language).values() for text in alternatives]
+    assert not [text for text in lines if re.search(r"\ban? <|<title>'s|<title> (is|are|was|were|has|have|does)\b", text, re.IGNORECASE)]
+
+
+def test_only_safe_sentences_of_descriptions_are_learned() -> None:
+    description = "Made of steel. It is made of steel. Astronauts swear by steel. The colour is sand. Nothing here."
+    found = corpus.from_descriptions([(BOOK, {"en": description, "zh": "材质是钢。宇航员爱钢。"})], Policy.load())
+    assert found["en"] == ["Made of <material>.", "The colour is <color>."]
+    assert found["zh"] == ["材质是<material>。"]
+
+
+def test_sampling_repeats_with_its_seed() -> None:
+    assert corpus.sampled(50, 3, {}) == corpus.sampled(50, 3, {})
+    assert corpus.sampled(50, 3, {}) != corpus.sampled(50, 4, {})

@@ -1,0 +1,76 @@
+"""The plan: a dislike is a veto, tone follows clicks, slots are what the product has."""
+
+import random
+from dataclasses import dataclass
+
+from training.content.facts import ledger
+from training.content.plan import CopyPlan, Saying, choose_aspects, choose_tone, dislikes, fill, pick, sayings, taste_of, template
+
+BOOK = ledger(
+    {"product_id": "p", "title": "Trail Mug", "brand": "Halden", "category": "Mugs", "category_zh": "杯子", "category_path": "Home > Mugs", "price": 12.0, "currency": "GBP",
+     "attributes": {"material": "steel", "colour": "black", "weight": {"value": 300, "unit": "g"}}}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Liking:
+    kind: str
+    subject: str
+    weight: float
+    preference: float
+
+
+@dataclass(frozen=True)
+class Person:
+    interests: tuple[Liking, ...]
+
+
+def test_a_stated_dislike_is_a_veto() -> None:
+    person = Person((Liking("brand", "halden", 0.4, -1.0), Liking("category", "Games", -1.0, -1.0)))
+    assert dislikes(person, BOOK) == ("brand",)
+    said = {saying.slot for saying in sayings(BOOK, "quality", "en", person, dislikes(person, BOOK))}
+    assert "brand" not in said and "material" in said
+    assert dislikes(Person((Liking("category", "home", -0.1, -1.0),)), BOOK) == ("category",), "any level of the path"
+    assert dislikes(Person((Liking("brand", "Halden", -0.2, 0.0),)), BOOK) == (), "an inferred weight is no stated dislike"
+
+
+def test_a_liked_brand_is_said_before_an_unknown_one() -> None:
+    keen = Person((Liking("brand", "Halden", 3.0, 1.0),))
+    assert sayings(BOOK, "design", "en", keen)[0].slot == "brand"
+    assert sayings(BOOK, "design", "en")[0].slot == "color"
+
+
+def test_tone_follows_smoothed_clicks() -> None:
+    none = {"user_tone_warm_clicks_90d": 0, "user_tone_warm_impressions_90d": None}
+    assert choose_tone(taste_of(none))[0] == "warm"
+    lucky = {"user_tone_expert_clicks_90d": 20.0, "user_tone_expert_impressions_90d": 40.0, "user_tone_warm_impressions_90d": 60.0, "user_tone_warm_clicks_90d": 3.0}
+    assert choose_tone(taste_of(lucky))[0] == "expert"
+    flat = {f"user_tone_{tone}_{kind}s_90d": count for tone in ("plain", "warm", "playful", "expert") for kind, count in (("click", 1.0), ("impression", 10.0))}
+    assert choose_tone(taste_of(flat))[0] == "warm", "a tie stays with the default"
+
+
+def test_an_aspect_needs_facts() -> None:
+    bare = ledger({"product_id": "q", "title": "Thing", "price": 3.0, "currency": "GBP"})
+    assert [aspect for aspect, _ in choose_aspects(bare, "en", None, None)] == ["value"]
+
+
+def test_the_titles_own_words_are_not_said_twice() -> None:
+    book = ledger({"product_id": "q", "title": "Halden Trail Mug Black", "brand": "Halden", "attributes": {"colour": "black", "material": "steel"}})
+    assert [saying.slot for saying in sayings(book, "design", "en")] == ["material"]
+
+
+def test_pick_takes_only_sets_the_writer_knows() -> None:
+    available = sayings(BOOK, "design", "en")
+    known = [frozenset({"title"}), frozenset({"title", "price"}), frozenset({"title", "detail"}), frozenset({"price"})]
+    for turn in range(20):
+        assert {saying.slot for saying in pick("push", available, known, random.Random(turn))} <= {"price"}
+
+
+def test_fill_and_template() -> None:
+    title, material = BOOK.get("title"), BOOK.get("material")
+    assert title and material
+    plan = CopyPlan("p", "push", "en", "plain", "quality", "home", (Saying("title", "Trail Mug", (title,)), Saying("material", "steel", (material,))))
+    assert fill("<material>? Check! <title>.", plan) == "Steel? Check! Trail Mug."
+    assert template(plan) == "On our shelf: Trail Mug. Material: steel."
+    loud = CopyPlan("p", "push", "en", "plain", "quality", "home", (Saying("title", "What?", (title,)),))
+    assert fill("Meet <title>. Go.", loud) == "Meet What? Go."
