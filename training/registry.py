@@ -252,6 +252,8 @@ def download(home: ShopHome, name: str, which: str, to: Path) -> ModelFolder:
     version = _find(home, name, which)
     if version is None:
         raise TrainingError(f"No {which} {REGISTERED.get(name, name)} in the registry of shop '{home.shop}': run `make train` first.")
+    mlflow.set_tracking_uri(home.mlflow_uri)
+    mlflow.set_registry_uri(home.mlflow_uri)  # "models:/" is looked up there, else in a new mlflow.db of the current folder
     with tempfile.TemporaryDirectory() as scratch:
         uri = f"models:/{version.name}/{version.version}"
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch, tracking_uri=home.mlflow_uri))
