@@ -141,7 +141,8 @@ def _shares(now: pd.Series, before: pd.Series, is_number: bool) -> Floats:
     now, before = now.dropna(), before.dropna()
     if is_number and before.nunique() > 20:
         edges = np.histogram_bin_edges(pd.concat([before, now]).to_numpy(float), bins="sturges")
-        return (np.histogram(before, edges)[0] / len(before)).astype(np.float64)
+        counts: Floats = np.histogram(before.to_numpy(float), edges)[0].astype(np.float64)
+        return counts / len(before)
     return before.value_counts(normalize=True).reindex(pd.concat([before, now]).unique(), fill_value=0.0).to_numpy(float)
 
 

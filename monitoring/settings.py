@@ -41,4 +41,4 @@ class MonitoringSettings(Settings):
         0.2, gt=0, description="Relative change of a measure of the shelf (coverage, concentration and so on) that counts as drift."
     )
     monitor_rate_change: float = Field(0.2, gt=0, description="Relative change of an engagement rate that counts as drift, if it is also certain.")
-    monitor_confidence: float = Field(0.99, gt=0.5, lt=1, description="Confidence of the intervals around rates and of their difference.")
+    monitor_confidence: float = Field(0.999, gt=0.5, lt=1, description="Confidence of the intervals around rates and of their difference.")
