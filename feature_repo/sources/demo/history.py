@@ -352,9 +352,11 @@ class _History:
         goods = self.catalogue
 
         def pick(category: str, place: int) -> int:
-            old = np.flatnonzero((goods.category == NAMES.index(category)) & (goods.launch < self.world.start_us))
+            inside = goods.category == NAMES.index(category)
+            old = np.flatnonzero(inside & (goods.launch < self.world.start_us))
+            old = old if len(old) else np.flatnonzero(inside & (goods.launch == goods.launch[inside].min()))
             dear = old[np.argsort([goods.products[index].price for index in old], kind="stable")]
-            return int(dear[int(len(dear) * 0.6) + place])
+            return int(dear[min(max(int(len(dear) * 0.6) + place, 0), len(dear) - 1)])
 
         phone, laptop, tablets = pick("Phones", 0), pick("Laptops", 0), [pick("Tablets", place) for place in (0, -1, 1, 2)]
         hour = DAY // 24

@@ -61,6 +61,10 @@ class World:
     placebo: bool = False
     drift: Drift = field(default_factory=Drift)
 
+    def __post_init__(self) -> None:
+        if self.shoppers < 20 or self.products_per_category < 5 or self.days < 80:
+            raise ValueError("a world needs at least 20 shoppers, 5 products per category and 80 days")
+
     @property
     def end_us(self) -> int:
         return (self.end - _EPOCH) // _MICROSECOND

@@ -228,7 +228,13 @@ def test_a_folder_may_change_the_world(tmp_path: Path) -> None:
     assert len(read(tmp_path).tables["users"]) == 50
 
 
-@pytest.mark.parametrize("text", ["sead = 3", 'seed = "x"', 'drift = "earthquake"', "seed = [", "shoppers = -5", 'end = "soon"'])
+def test_the_smallest_world_works() -> None:
+    """Guards against the worked example's shopper asking a tiny catalogue for products it does not have."""
+    made = read(world=World(shoppers=20, products_per_category=5, days=80))
+    assert {"mei"} <= set(made.tables["events"]["user_id"].dropna())
+
+
+@pytest.mark.parametrize("text", ["sead = 3", 'seed = "x"', 'drift = "earthquake"', "seed = [", "shoppers = -5", "days = 30", 'end = "soon"'])
 def test_a_wrong_world_file_is_named_with_its_cure(tmp_path: Path, text: str) -> None:
     (tmp_path / "demo.toml").write_text(text)
     with pytest.raises(FeatureRepoError, match=r"demo\.toml can't be read.*docs/simulator\.md"):
