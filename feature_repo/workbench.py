@@ -30,7 +30,7 @@ class Workbench:
     @classmethod
     def open(cls, tables: dict[str, pd.DataFrame], as_of: datetime, scratch: Path, threads: int = 2) -> "Workbench":
         backend = ibis.duckdb.connect()
-        for line in (f"set threads={threads}", "set timezone='UTC'", "set preserve_insertion_order=false", f"set temp_directory='{scratch}'"):
+        for line in (f"set threads={threads}", "set memory_limit='4GB'", "set timezone='UTC'", "set preserve_insertion_order=false", f"set temp_directory='{scratch}'"):
             backend.raw_sql(line)
         events = tables["events"]
         first = events["event_time"].min() if len(events) else pd.Timestamp(as_of)

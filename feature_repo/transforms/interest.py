@@ -99,9 +99,11 @@ def at_moments(user: Array, at: Array, key: Array, moments: dict[str, Array]) ->
 
     States must be in order of user, key, at; moments in order of user, at. A state holds from `at_us` until the next one of its key.
     """
-    wide = np.int64(2**53)  # microseconds of 285 years
-    of_moment = moments["user_id"].astype(np.int64) * wide + moments["at_us"]
-    first = np.searchsorted(of_moment, user.astype(np.int64) * wide + at, side="left")
+    # Times as places among all times: user x times then stays far below 2**63, which user x microseconds does not.
+    times = np.unique(np.concatenate([at, moments["at_us"]]))
+    wide = np.int64(len(times) + 1)
+    of_moment = moments["user_id"].astype(np.int64) * wide + np.searchsorted(times, moments["at_us"])
+    first = np.searchsorted(of_moment, user.astype(np.int64) * wide + np.searchsorted(times, at), side="left")
     end_of_user = np.searchsorted(of_moment, (user.astype(np.int64) + 1) * wide, side="left")
     follows = np.r_[(user[1:] == user[:-1]) & (key[1:] == key[:-1]), False] if len(user) else np.zeros(0, bool)
     last = np.where(follows, np.r_[first[1:], 0], end_of_user) if len(user) else end_of_user
