@@ -143,7 +143,8 @@ def _shares(now: pd.Series, before: pd.Series, is_number: bool) -> Floats:
         edges = np.histogram_bin_edges(pd.concat([before, now]).to_numpy(float), bins="sturges")
         counts: Floats = np.histogram(before.to_numpy(float), edges)[0].astype(np.float64)
         return counts / len(before)
-    return before.value_counts(normalize=True).reindex(pd.concat([before, now]).unique(), fill_value=0.0).to_numpy(float)
+    shares = before.value_counts(normalize=True).reindex(pd.concat([before, now]).unique(), fill_value=0.0)
+    return np.array(shares, dtype=np.float64)
 
 
 def noise(shares: Floats, rows: int, reference_rows: int, method: str) -> float:

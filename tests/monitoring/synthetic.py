@@ -128,9 +128,10 @@ def write(home: ShopHome, made: Inputs, now: datetime) -> None:
     for row in made.decisions.to_dict("records"):
         own = items.get_group(row["request_id"]).to_dict("records")
         texts = contents.get_group(row["request_id"]).to_dict("records")
+        row |= {"at": row["at"].to_pydatetime(), "degraded": tuple(row["degraded"])}
         journal.record(
             Decision(
-                **{name: value for name, value in row.items() if name in DECISION_COLUMNS} | {"at": row["at"].to_pydatetime(), "degraded": tuple(row["degraded"])},
+                **{str(name): value for name, value in row.items()},
                 feature_names=tuple(own[0]["features"]),
                 items=tuple(Item(**_fields(each, Item) | {"features": tuple(each["features"].values()), "reasons": ()}) for each in own),
                 contents=tuple(Content(**_fields(each, Content)) for each in texts),
