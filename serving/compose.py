@@ -130,8 +130,8 @@ class Composer:
     Without a writer every text is a template. `counts` holds parts written, drafts, those refused by language or by the checker, and templates.
     """
 
-    def __init__(self, writer: Writer | None, policy: Policy | None = None) -> None:
-        self.writer, self.policy = writer, policy or Policy.load()
+    def __init__(self, writer: Writer | None, policy: Policy | None = None, rounds: int = ROUNDS) -> None:
+        self.writer, self.policy, self.rounds = writer, policy or Policy.load(), rounds
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -234,7 +234,7 @@ class Composer:
         if self.writer and places:
             requests = [job.plans[at].request for job, at in places]
             seed = zlib.crc32("|".join(str(job.request.seed) for job in jobs).encode())
-            drafts, written = self.writer.write_until(requests, accept, seed, ROUNDS)
+            drafts, written = self.writer.write_until(requests, accept, seed, self.rounds)
             self.counts["drafts"] += written
             self.counts["fallbacks"] += sum(draft is None for draft in drafts)
         self.counts["parts"] += len(places)

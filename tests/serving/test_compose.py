@@ -10,12 +10,14 @@ from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
 from serving.compose import Composer, ComposeRequest
 from training.content.facts import ledger
+from training.content.model import Writer
 from training.content.policy import Policy
 from training.content.train import Effort, train_writer
 from training.settings import TrainingSettings
 
 MUG = {
-    "product_id": "m", "title": "Trail Mug", "title_zh": "小径杯", "brand": "Halden", "category": "Mugs", "category_zh": "杯子", "category_path": "Home > Mugs",
+    "product_id": "m", "title": "Trail Mug", "title_zh": "小径杯", "brand": "Halden",
+    "category": "Mugs", "category_zh": "杯子", "category_path": "Home > Mugs",
     "price": 12.0, "currency": "GBP", "attributes": {"material": "steel", "colour": "black", "weight": {"value": 300, "unit": "g"}},
 }  # fmt: skip
 GAME = {"product_id": "g", "title": "Castle Quest", "category": "Games", "category_path": "Media > Games", "price": 30.0, "currency": "GBP"}
@@ -48,7 +50,7 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> Composer:
     pd.DataFrame([{**MUG, "valid_from": pd.NaT}]).to_parquet(home.tables / "products.parquet")
     settings = TrainingSettings(home=folder, device="cpu", threads=1, seed=3)
     done = train_writer(home, settings, folder / "writer", progress=False, effort=Effort(lines=400, steps=12, measured=2))
-    return Composer.load(done.folder, brands=("Halden",))
+    return Composer(Writer.load(done.folder), Policy.load(brands=("Halden",)), rounds=1)
 
 
 @pytest.mark.parametrize("channel", ["title", "push", "email", "article"])

@@ -248,14 +248,15 @@ TEMPLATES: Mapping[str, Mapping[str, str]] = {
 
 
 def _best_rate(taste: Mapping[str, tuple[float, float]] | None, kind: str, names: Sequence[str], default: str) -> tuple[str, dict[str, float]]:
-    """Click rates by name, each pulled towards the user's overall rate; no rates if nothing was shown. Ties go to the default."""
+    """Click rates by name, each pulled towards the user's overall rate; no rates if nothing was shown. Ties go to what was
+    shown more often, then to the default."""
     counts = {name: (taste or {}).get(f"{kind}:{name}", (0.0, 0.0)) for name in names}
     shown = sum(count[1] for count in counts.values())
     if shown <= 0:
         return default, {}
     overall = sum(count[0] for count in counts.values()) / shown
     rates = {name: (clicks + PRIOR_SHOWN * overall) / (seen + PRIOR_SHOWN) for name, (clicks, seen) in counts.items()}
-    return max(names, key=lambda name: (rates[name], name == default)), rates
+    return max(names, key=lambda name: (round(rates[name], 9), counts[name][1], name == default)), rates
 
 
 def _count(value: Any) -> float:

@@ -229,7 +229,7 @@ def _fit(lines: Sequence[corpus.Line], tokenizer: Any, steps: int, settings: Tra
     for batch in bar:
         inputs, labels = _padded([encoded[at] for at in batch], tokenizer.pad_token_id, device)
         loss = _loss(model, inputs, labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

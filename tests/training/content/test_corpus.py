@@ -11,7 +11,8 @@ from training.content.plan import ASPECTS, PARTS, TONES
 from training.content.policy import Policy
 
 BOOK = ledger(
-    {"product_id": "p", "title": "Trail Lamp", "title_zh": "小径灯", "brand": "Halden", "category": "Lamps", "category_zh": "灯具", "price": 12.0, "currency": "GBP",
+    {"product_id": "p", "title": "Trail Lamp", "title_zh": "小径灯",
+     "brand": "Halden", "category": "Lamps", "category_zh": "灯具", "price": 12.0, "currency": "GBP",
      "attributes": {"material": "steel", "colour": "sand", "battery_life": {"value": 9, "unit": "hours"}, "dimmable": True}}
 )  # fmt: skip
 

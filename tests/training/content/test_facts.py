@@ -8,8 +8,10 @@ from training.content.facts import article, domain_of, ledger, lower_name, money
 
 LAMP = {
     "product_id": "p1", "title": "Lumo Desk Lamp", "title_zh": "流沐台灯", "category": "Desk Lamps", "category_zh": "台灯",
-    "category_path": "Home > Lighting > Desk Lamps", "brand": "Lumo", "price": 49.9, "currency": "EUR", "stock": 3.0,
-    "attributes": json.dumps({"colour": "warm white", "material": "Oak", "battery_life": {"value": 20, "unit": "hours"}, "dimmable": True, "waterproof": False,
+    "category_path": "Home > Lighting > Desk Lamps",
+    "brand": "Lumo", "price": 49.9, "currency": "EUR", "stock": 3.0,
+    "attributes": json.dumps({"colour": "warm white", "material": "Oak", "battery_life": {"value": 20, "unit": "hours"}, "dimmable": True,
+                              "waterproof": False,
                               "odd": {"value": 3, "unit": "furlongs"}, "story": "x" * 60, "optical_zoom": {"value": 5, "unit": "x"}}),
     "attributes_zh": json.dumps({"颜色": "暖白色", "材质": "橡木", "续航时间": {"value": 20, "unit": "小时"}, "可调光": True}),
 }  # fmt: skip
@@ -44,7 +46,10 @@ def test_price_and_stock_are_short_lived() -> None:
 @pytest.mark.parametrize(
     ("row", "names"),
     [
-        ({"product_id": "x", "title": "Night Cream, 50 ml", "brand": "Halden", "category": "Night Creams", "price": None}, {"title", "brand", "category"}),
+        (
+            {"product_id": "x", "title": "Night Cream, 50 ml", "brand": "Halden", "category": "Night Creams", "price": None},
+            {"title", "brand", "category"},
+        ),
         ({"product_id": "x", "title": "WHITE HEART HOLDER", "price": 2.55, "currency": "GBP", "brand": None, "attributes": None}, {"title", "price"}),
         ({"product_id": "x", "title": None, "brand": float("nan"), "price": float("nan"), "attributes": "not json"}, set()),
         ({"product_id": "x", "title": "Free Gift", "price": 0.0, "currency": "GBP"}, {"title"}),
@@ -65,7 +70,15 @@ def test_an_attribute_is_said_only_in_languages_it_is_known_in() -> None:
 
 
 def test_wording() -> None:
-    assert [article(noun) for noun in ("hour", "unit", "umbrella", "LED panel", "USB cable", "output power", "X-ray")] == ["an", "a", "an", "an", "a", "an", "an"]
+    assert [article(noun) for noun in ("hour", "unit", "umbrella", "LED panel", "USB cable", "output power", "X-ray")] == [
+        "an",
+        "a",
+        "an",
+        "an",
+        "a",
+        "an",
+        "an",
+    ]
     assert lower_name("USB Desk Lamps") == "USB desk lamps"
     assert money_text(12.0, "GBP", "en") == "£12" and money_text(12.5, "CNY", "zh") == "12.50元"
     assert domain_of("Electronics > Phones") == "tech" and domain_of("Odds and Ends") == "general"

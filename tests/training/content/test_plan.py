@@ -7,8 +7,9 @@ from training.content.facts import ledger
 from training.content.plan import CopyPlan, Saying, choose_aspects, choose_tone, dislikes, fill, pick, sayings, taste_of, template
 
 BOOK = ledger(
-    {"product_id": "p", "title": "Trail Mug", "brand": "Halden", "category": "Mugs", "category_zh": "杯子", "category_path": "Home > Mugs", "price": 12.0, "currency": "GBP",
-     "attributes": {"material": "steel", "colour": "black", "weight": {"value": 300, "unit": "g"}}}
+    {"product_id": "p", "title": "Trail Mug", "brand": "Halden",
+    "category": "Mugs", "category_zh": "杯子", "category_path": "Home > Mugs",
+     "price": 12.0, "currency": "GBP", "attributes": {"material": "steel", "colour": "black", "weight": {"value": 300, "unit": "g"}}}
 )  # fmt: skip
 
 
@@ -43,9 +44,18 @@ def test_a_liked_brand_is_said_before_an_unknown_one() -> None:
 def test_tone_follows_smoothed_clicks() -> None:
     none = {"user_tone_warm_clicks_90d": 0, "user_tone_warm_impressions_90d": None}
     assert choose_tone(taste_of(none))[0] == "warm"
-    lucky = {"user_tone_expert_clicks_90d": 20.0, "user_tone_expert_impressions_90d": 40.0, "user_tone_warm_impressions_90d": 60.0, "user_tone_warm_clicks_90d": 3.0}
+    lucky = {
+        "user_tone_expert_clicks_90d": 20.0,
+        "user_tone_expert_impressions_90d": 40.0,
+        "user_tone_warm_impressions_90d": 60.0,
+        "user_tone_warm_clicks_90d": 3.0,
+    }
     assert choose_tone(taste_of(lucky))[0] == "expert"
-    flat = {f"user_tone_{tone}_{kind}s_90d": count for tone in ("plain", "warm", "playful", "expert") for kind, count in (("click", 1.0), ("impression", 10.0))}
+    flat = {
+        f"user_tone_{tone}_{kind}s_90d": count
+        for tone in ("plain", "warm", "playful", "expert")
+        for kind, count in (("click", 1.0), ("impression", 10.0))
+    }
     assert choose_tone(taste_of(flat))[0] == "warm", "a tie stays with the default"
 
 

@@ -10,10 +10,13 @@ from training.content.policy import Policy
 POLICY = Policy.load(brands=["Halden", "Lumo"])
 FACTS = ledger(
     {
-        "product_id": "p1", "title": "Lumo Desk Lamp", "title_zh": "流沐台灯", "brand": "Lumo", "price": 49.9, "currency": "EUR", "category": "Desk Lamps", "category_zh": "台灯",
-        "attributes": json.dumps({"colour": "warm white", "material": "oak", "battery_life": {"value": 20, "unit": "hours"}, "weight": {"value": 1.4, "unit": "kg"},
+        "product_id": "p1", "title": "Lumo Desk Lamp", "title_zh": "流沐台灯", "brand": "Lumo",
+        "price": 49.9, "currency": "EUR", "category": "Desk Lamps", "category_zh": "台灯",
+        "attributes": json.dumps({"colour": "warm white", "material": "oak", "battery_life": {"value": 20, "unit": "hours"},
+                                  "weight": {"value": 1.4, "unit": "kg"},
                                   "dimmable": True, "waterproof": False}),
-        "attributes_zh": json.dumps({"颜色": "暖白色", "材质": "橡木", "续航时间": {"value": 20, "unit": "小时"}, "重量": {"value": 1.4, "unit": "千克"}, "可调光": True}),
+        "attributes_zh": json.dumps({"颜色": "暖白色", "材质": "橡木", "续航时间": {"value": 20, "unit": "小时"},
+                                     "重量": {"value": 1.4, "unit": "千克"}, "可调光": True}),
     }
 ).facts  # fmt: skip
 
