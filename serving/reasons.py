@@ -117,7 +117,7 @@ _KINDS = (
     ),
     _Kind(
         "bought_category", _category_with("purchase"), ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
-        "You bought from {}", "您买过{}",
+        "You bought {} before", "您买过{}",
     ),
     _Kind("reviewed_category", _category_with("review"), ("up_category_behaviour", "up_category_interest"), "You rated {} well", "您给{}打过好评"),
     _Kind(
@@ -128,7 +128,7 @@ _KINDS = (
     _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎"),
     _Kind(
         "bought_brand", _brand_with("purchase"), ("up_brand_behaviour", "up_brand_interest", "up_brand_days"),
-        "You bought from {}", "您买过{}的商品",
+        "You bought {} before", "您买过{}的商品",
     ),
     _Kind("looked_at_brand", _brand_with("view", "cart"), ("up_brand_behaviour", "up_brand_interest"), "You looked at {}", "您看过{}的商品"),
     _Kind(

@@ -239,9 +239,8 @@ function drawText(variant) {
   ] });
 }
 
-/** A picture for a product without one: colours and a form that are the same for the same category, turned by the product. */
+/** A drawn picture: colours are those of the category, forms those of the product. Pictures of the shop lie elsewhere and are not loaded. */
 function picture(item) {
-  if (item.image_url) return make("img", { src: item.image_url, alt: "", loading: "lazy", referrerpolicy: "no-referrer" });
   const seed = (text) => [...text].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7);
   const hue = seed(item.category ?? item.product_id) % 360;
   const turn = seed(item.product_id);
