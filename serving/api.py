@@ -43,6 +43,8 @@ CODES = {
     400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large",
     415: "unsupported_media_type", 422: "invalid", 429: "too_many_requests", 500: "internal", 503: "unavailable",
 }  # fmt: skip
+DRAINED = 16
+"""A body that is too large is read on until it is this many times too large."""
 UNMEASURED = ("/healthz", "/readyz", "/metrics")
 
 Loader = Callable[[], Answers]
@@ -101,7 +103,6 @@ def create_app(load: Loader, settings: ServingSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        max_body_size=settings.max_body_bytes,
     )
     app.router.route_class = _Route
     app.state.answers, app.state.problem = None, "The service is starting: try again in a moment."
@@ -110,7 +111,7 @@ def create_app(load: Loader, settings: ServingSettings) -> FastAPI:
     _add_probes(app)
     _add_pages(app)
     _add_errors(app)
-    app.add_middleware(_Front, most=settings.max_in_flight)
+    app.add_middleware(_Front, most=settings.max_in_flight, largest=settings.max_body_bytes)
     return app
 
 
@@ -310,10 +311,11 @@ def _error(status: int, code: str, message: str, details: list[dict[str, Any]] |
 
 
 class _Front:
-    """Outermost: request id, limit of requests at a time, metrics, one log line per answer, headers, and the answer to what nobody caught."""
+    """Outermost: request id, limits of requests at a time and of bodies, metrics, one log line per answer, headers, and the answer to what nobody
+    caught."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self.app, self.most, self.now = app, most, 0
+    def __init__(self, app: ASGIApp, most: int, largest: int) -> None:
+        self.app, self.most, self.largest, self.now = app, most, largest, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -337,12 +339,32 @@ class _Front:
                 busy = f"More than {self.most} requests are being answered: try again in a moment."
                 await _error(429, "too_many_requests", busy, headers={"retry-after": "1"})(scope, receive, send_on)
             else:
-                await self._answer(scope, receive, send_on)
+                await self._answer(scope, self._limited(receive), send_on)
         finally:
             self.now -= 1
             metrics.IN_FLIGHT.set(self.now)
             _note(scope, status, perf_counter() - began)
             logs.request_id.reset(token)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """`receive` that raises 413 once a body has grown too large, whatever its Content-Length says.
+
+        The rest is read and thrown away, to a point: a caller that is still sending would see a broken connection instead of the answer.
+        """
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= self.largest:
+                return message
+            while message.get("more_body") and size <= DRAINED * self.largest:
+                message = await receive()
+                size += len(message.get("body", b""))
+            raise HTTPException(413)
+
+        return limited
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
