@@ -23,14 +23,14 @@ from feast.repo_config import RepoConfig
 from feature_repo.errors import FeatureRepoError
 
 
-class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):
+class AsofOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
     """Options of the store."""
 
-    type: Literal["feature_repo.asof_store.AsofOfflineStore"] = "feature_repo.asof_store.AsofOfflineStore"  # type: ignore[assignment]
+    type: Literal["feature_repo.asof_store.AsofOfflineStore"] = "feature_repo.asof_store.AsofOfflineStore"
     threads: int = 2
 
 
-class AsofOfflineStore(DuckDBOfflineStore):
+class AsofOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]
     """What differs from Feast's store: `get_historical_features`. A view's rows must be unique by entity and time, as our builds write them."""
 
     @staticmethod
@@ -53,16 +53,21 @@ class AsofOfflineStore(DuckDBOfflineStore):
 
         moments = pd.to_datetime(entity_df[time], utc=True)
         metadata = RetrievalMetadata(
-            features=feature_refs, keys=[c for c in entity_df.columns if c != time], min_event_timestamp=moments.min(), max_event_timestamp=moments.max()
+            features=feature_refs,
+            keys=[c for c in entity_df.columns if c != time],
+            min_event_timestamp=moments.min(),
+            max_event_timestamp=moments.max(),
         )
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         return AsofRetrievalJob(read, on_demand, full_feature_names, metadata)
 
 
-class AsofRetrievalJob(RetrievalJob):
+class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
     """Runs the join when the result is asked for."""
 
-    def __init__(self, read: Callable[[], pa.Table], on_demand: list[OnDemandFeatureView], full_feature_names: bool, metadata: RetrievalMetadata) -> None:
+    def __init__(
+        self, read: Callable[[], pa.Table], on_demand: list[OnDemandFeatureView], full_feature_names: bool, metadata: RetrievalMetadata
+    ) -> None:
         super().__init__()
         self._read, self._on_demand, self._full, self._metadata = read, on_demand, full_feature_names, metadata
 
@@ -82,7 +87,8 @@ class AsofRetrievalJob(RetrievalJob):
         return self._read()
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._read().to_pandas()
+        found: pd.DataFrame = self._read().to_pandas()
+        return found
 
 
 class _Join:

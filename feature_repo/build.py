@@ -150,7 +150,9 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
         store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
         part.replace(home.online_db)
     version = f"{version}-{_content(folder)}"
-    home.write_manifest({"features_version": version, "features_as_of": as_of.isoformat(), "embedding_version": model.version, "derived_categories": derived})
+    home.write_manifest(
+        {"features_version": version, "features_as_of": as_of.isoformat(), "embedding_version": model.version, "derived_categories": derived}
+    )
     _forget_old(home)
     return BuildReport(
         shop=home.shop, version=version, as_of=as_of, seconds=stage.seconds, rows=rows, users=counts["users"], products=counts["items"],
@@ -224,7 +226,8 @@ def _write(bench: Workbench, folder: Path, view: str, entity: str, table: "str |
 
 
 _DUCKDB = {
-    "Float32": "float", "Float64": "double", "String": "varchar", "Array(String)": "varchar[]", "Array(Float32)": "float[]", "Array(Float64)": "double[]",
+    "Float32": "float", "Float64": "double", "String": "varchar",
+    "Array(String)": "varchar[]", "Array(Float32)": "float[]", "Array(Float64)": "double[]",
 }  # fmt: skip
 
 
@@ -293,7 +296,7 @@ def prepare(settings: Settings, shop: str, data: Path | None) -> ShopHome:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a shop's features.")
-    parser.add_argument("--shop", default="", help="demo, online_retail, amazon_beauty, a folder, or a shop made before; default: the one trained last")
+    parser.add_argument("--shop", default="", help="a source, a folder, or a shop made before; default: the one trained last")
     parser.add_argument("--data", type=Path, default=None, help="folder with the tables")
     arguments = parser.parse_args()
     logs.configure()

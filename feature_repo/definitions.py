@@ -1,6 +1,6 @@
 """Feast objects: the only file that `feast apply` scans.
 
-    STORYSHELF_SHOP_HOME=.storyshelf/demo feast -c feature_repo apply
+    PYTHONPATH=. STORYSHELF_SHOP_HOME=$PWD/.storyshelf/demo feast -c feature_repo apply
 
 `definitions(features)` makes the same objects for the programs of this repository, which know the home.
 """
@@ -126,7 +126,7 @@ def definitions(features: Path) -> Definitions:
     views = (
         view("user_activity", user, _windowed_fields(USER_ACTIVITY), "Behaviour over several windows; one row per change."),
         view("user_copy_taste", user, _windowed_fields(USER_COPY_TASTE), "Answers to copy by tone and aspect; one row per change."),
-        view("user_social", user, _fields(USER_SOCIAL), "What the people they follow and their groups did; one row per UTC day on which the user acts."),
+        view("user_social", user, _fields(USER_SOCIAL), "What the people they follow and their groups did; one row per UTC day with an act."),
         view("user_preferences", user, _fields(USER_PREFERENCES), "Stated likes, dislikes and language; one row per change."),
         view("user_interest", user, _fields(USER_INTEREST), "Decayed signals per category and brand; one row per active hour."),
         view("user_history", user, _fields(USER_HISTORY), "Products acted on; one row per active hour."),
@@ -137,7 +137,9 @@ def definitions(features: Path) -> Definitions:
     )
     by_name = {item.name: item for item in views}
     pair_sources = [
-        by_name["user_activity"][["user_price_mean_90d", "user_price_rank_90d", "user_first_event_at", "user_last_event_at", "user_last_purchase_at"]],
+        by_name["user_activity"][
+            ["user_price_mean_90d", "user_price_rank_90d", "user_first_event_at", "user_last_event_at", "user_last_purchase_at"]
+        ],
         by_name["user_interest"],
         by_name["user_history"],
         by_name["product_activity"][["product_last_purchase_at"]],
@@ -194,10 +196,11 @@ def _fields(schema: _Schema) -> list[Field]:
 def _windowed_fields(declared: tuple[Windowed | Ratio, ...]) -> list[Field]:
     """Fields that carry their declaration as tags, so that registry and UI show it."""
     wide = {"sum", "first", "last"}
-    return [
-        Field(name=item.name, dtype=Float64 if isinstance(item, Windowed) and item.measure in wide else Float32, description=item.description, tags=item.tags())
-        for item in declared
-    ]
+
+    def dtype(item: Windowed | Ratio) -> FeastType:
+        return Float64 if isinstance(item, Windowed) and item.measure in wide else Float32
+
+    return [Field(name=item.name, dtype=dtype(item), description=item.description, tags=item.tags()) for item in declared]
 
 
 _scanned = definitions(Path(os.environ.get("STORYSHELF_SHOP_HOME", ".")) / "features" / "current")

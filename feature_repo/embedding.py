@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from feature_repo.errors import FeatureRepoError
 
 Floats = NDArray[np.float32]
 
-_WORDS = {"analyzer": "word", "ngram_range": (1, 2), "max_features": 8_000, "token_pattern": r"(?u)\b\w+\b"}
-_CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4), "max_features": 12_000}
+_WORDS: dict[str, Any] = {"analyzer": "word", "ngram_range": (1, 2), "max_features": 8_000, "token_pattern": r"(?u)\b\w+\b"}
+_CHARACTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4), "max_features": 12_000}
 """Characters carry languages written without spaces, and misspellings."""
 
 
@@ -48,8 +48,8 @@ class TfidfSvd:
         self.idf = idf  # float32[V]
         self.components = components  # float32[EMBEDDING_SIZE, V]; rows of zeros where the texts span fewer dimensions
         self._counters = (
-            CountVectorizer(vocabulary={term: n for n, term in enumerate(words)}, **{k: v for k, v in _WORDS.items() if k != "max_features"}),
-            CountVectorizer(vocabulary={term: n for n, term in enumerate(characters)}, **{k: v for k, v in _CHARACTERS.items() if k != "max_features"}),
+            CountVectorizer(vocabulary={term: n for n, term in enumerate(words)}, **_without_limit(_WORDS)),
+            CountVectorizer(vocabulary={term: n for n, term in enumerate(characters)}, **_without_limit(_CHARACTERS)),
         )
 
     @classmethod
@@ -89,7 +89,8 @@ class TfidfSvd:
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "embedding.json").write_text(json.dumps({"kind": "tfidf-svd", "words": self.words, "characters": self.characters}, ensure_ascii=False))
+        written = {"kind": "tfidf-svd", "words": self.words, "characters": self.characters}
+        (folder / "embedding.json").write_text(json.dumps(written, ensure_ascii=False))
         held = io.BytesIO()
         np.savez(held, idf=self.idf, components=self.components)
         (folder / "embedding.npz").write_bytes(held.getvalue())
@@ -113,7 +114,7 @@ class SentenceTransformers:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as missing:
-            raise FeatureRepoError("The package sentence-transformers is not installed: `pip install 'storyshelf[sentence-transformers]'`.") from missing
+            raise FeatureRepoError("sentence-transformers is not installed: `pip install 'storyshelf[sentence-transformers]'`.") from missing
         self.checkpoint = checkpoint
         self._model = SentenceTransformer(checkpoint, device="cpu")
 
@@ -152,6 +153,10 @@ def load_embedder(folder: Path) -> Embedder:
         raise FeatureRepoError(f"Embedding of kind '{written['kind']}' in {folder} is not known to this version: update Storyshelf.")
     with np.load(folder / "embedding.npz", allow_pickle=False) as numbers:
         return TfidfSvd(written["words"], written["characters"], numbers["idf"], numbers["components"])
+
+
+def _without_limit(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "max_features"}
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -115,7 +115,7 @@ class ProductMatrix:
             index={str(product): number for number, product in enumerate(ids)},
             scalars=_numbers(found, PRODUCT_SCALARS),
             at={name: found[name].to_numpy(np.float64, na_value=np.nan) for name in PRODUCT_TIMES},
-            texts={name: found[name].astype(object).where(found[name].notna(), None).to_numpy(object) for name in PRODUCT_TEXTS},
+            texts={name: np.array([text if isinstance(text, str) else None for text in found[name]], object) for name in PRODUCT_TEXTS},
             embedding=np.asarray(np.stack(vectors) if len(vectors) else np.zeros((0, EMBEDDING_SIZE)), np.float32),
             embedding_version=str(versions[0]) if len(versions) else "",
             version=str(manifest["features_version"]),

@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Row = tuple[datetime, dict[str, Value]]
 
 
-class PackedOnlineStoreConfig(FeastConfigBaseModel):
+class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Options of the store. `bulk`: the file is new and nobody reads it yet, so writes need not survive a crash."""
 
     type: Literal["feature_repo.packed_store.PackedOnlineStore"] = "feature_repo.packed_store.PackedOnlineStore"
@@ -112,7 +112,7 @@ class PackedFile:
         self._local.features.pop(view, None)
 
 
-class PackedOnlineStore(OnlineStore):
+class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
     """Feast's interface to `PackedFile`."""
 
     def __init__(self) -> None:

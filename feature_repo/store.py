@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 import pandas as pd
-import yaml
+import yaml  # type: ignore[import-untyped]
 from feast import FeatureStore
 from feast.repo_config import RepoConfig
 
@@ -53,7 +53,8 @@ def features_of(store: FeatureStore, entity: str, rows: pd.DataFrame) -> pd.Data
     refs = [
         f"{view.name}:{field.name}" for view in definitions(Path()).views if view.entities == [entity] for field in view.features
     ]  # fmt: skip
-    return store.get_historical_features(entity_df=rows, features=refs).to_df()
+    found: pd.DataFrame = store.get_historical_features(entity_df=rows, features=refs).to_df()
+    return found
 
 
 def fingerprint(home: ShopHome, service: str) -> str:

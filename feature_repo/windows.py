@@ -28,7 +28,8 @@ class Windowed:
     """One windowed feature; window None means ever.
 
     `column` names a number of the events for sum and mean, any column for distinct; `where` keeps events whose column has that value; `days`
-    counts distinct UTC days; `first` and `last` are unix seconds of event times (only ever). Before any event: counts and sums are 0, the others missing.
+    counts distinct UTC days; `first` and `last` are unix seconds of event times (only ever). Before any event: counts and sums are 0, the
+    others missing.
     """
 
     name: str
@@ -101,7 +102,8 @@ def execute(events: Any, declared: Sequence[Declared], until: datetime) -> Any:
     limit = int(until.timestamp() * _US)
     plain = [item for item in windowed if item.measure in ("count", "sum", "mean")]
     marks = [item for item in windowed if item.measure in ("first", "last")]
-    parts = _changes(events, entity, [change for item in plain for change in _plain(events, item)], [(item.name, item.measure, _mark(events, item)) for item in marks])
+    changes = [change for item in plain for change in _plain(events, item)]
+    parts = _changes(events, entity, changes, [(item.name, item.measure, _mark(events, item)) for item in marks])
     for item in windowed:
         if item.measure == "days":
             days = _days(events, item)
@@ -204,7 +206,7 @@ def _union(parts: list[Any], entity: str, columns: dict[str, str]) -> Any:
 
 
 def _together(parts: list[Any], entity: str, adds: list[str], marks: list[Windowed]) -> Any:
-    columns = {name: "int64" for name in [*adds, *(item.name for item in marks)]}
+    columns = dict.fromkeys([*adds, *(item.name for item in marks)], "int64")
     every = _union(parts, entity, columns)
     return every.group_by([entity, "at"]).aggregate(
         **{name: every[name].sum().fill_null(0).cast("int64") for name in adds},
@@ -240,6 +242,6 @@ def _values(table: Any, entity: str, declared: Sequence[Declared]) -> Any:
     return table.select(entity, event_timestamp=at, created_timestamp=at, **found)
 
 
-@ibis.udf.scalar.builtin(name="make_timestamptz", signature=(("int64",), "timestamp('UTC', 6)"))
+@ibis.udf.scalar.builtin(name="make_timestamptz", signature=(("int64",), "timestamp('UTC', 6)"))  # type: ignore[untyped-decorator]
 def _moment(microseconds: Any) -> Any:
     """DuckDB's own function; Ibis has none for microseconds there."""

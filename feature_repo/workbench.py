@@ -17,7 +17,7 @@ DAY_US = 86_400 * US
 
 @dataclass(frozen=True)
 class Workbench:
-    """Tables in DuckDB: `users` (user_id int, name), `items` (product_id int, name), `acts` (events enriched, both ids as ints), and what transforms add.
+    """Tables in DuckDB: `users` (user_id int, name), `items` (product_id int, name), `events` (both ids as ints), and what transforms add.
 
     Small integers as ids: sorting and grouping by them is what a build does most.
     """
@@ -30,8 +30,8 @@ class Workbench:
     @classmethod
     def open(cls, tables: dict[str, pd.DataFrame], as_of: datetime, scratch: Path, threads: int = 2) -> "Workbench":
         backend = ibis.duckdb.connect()
-        for line in (f"set threads={threads}", "set memory_limit='4GB'", "set timezone='UTC'", "set preserve_insertion_order=false", f"set temp_directory='{scratch}'"):
-            backend.raw_sql(line)
+        backend.raw_sql(f"set threads={threads}; set memory_limit='4GB'; set temp_directory='{scratch}'")
+        backend.raw_sql("set timezone='UTC'; set preserve_insertion_order=false")
         events = tables["events"]
         first = events["event_time"].min() if len(events) else pd.Timestamp(as_of)
         start = int(first.timestamp()) * US // DAY_US * DAY_US - DAY_US
@@ -54,7 +54,8 @@ class Workbench:
         self.backend.raw_sql(text)
 
     def frame(self, text: str) -> pd.DataFrame:
-        return self.backend.raw_sql(text).df()
+        found: pd.DataFrame = self.backend.raw_sql(text).df()
+        return found
 
     def arrays(self, text: str) -> dict[str, Any]:
         """Columns as numpy arrays, without a detour through pandas."""
@@ -92,4 +93,4 @@ class Workbench:
 
 
 def _microseconds(times: pd.Series) -> np.ndarray:
-    return times.dt.tz_convert(UTC).dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
+    return np.asarray(times.dt.tz_convert(UTC).dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64))

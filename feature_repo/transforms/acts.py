@@ -9,7 +9,7 @@ def acts(bench: Workbench) -> None:
     A price that the event doesn't state is the offer's at that moment; the rank of price is the market's at the start of that day.
     """
     bench.sql(
-        f"""create or replace table acts as
+        """create or replace table acts as
         select e.* exclude (price, quantity), e.quantity,
                coalesce(e.price, o.product_price) as price,
                e.price * coalesce(e.quantity, 1) as amount,

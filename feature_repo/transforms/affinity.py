@@ -229,7 +229,7 @@ def _coded(column: pd.Series, code: Callable[[object], int]) -> Codes:
 
 def _padded(rows: list[list[Any]], fill: float, dtype: type, width: int) -> NDArray[Any]:
     """Ragged rows as one rectangle. Longer rows are cut: only Feast's made-up probe of the function has arrays that don't belong together."""
-    found = np.full((len(rows), width), fill, dtype)
+    found: NDArray[Any] = np.full((len(rows), width), fill, dtype)
     for number, row in enumerate(rows):
         found[number, : len(row)] = row[:width]
     return found

@@ -69,7 +69,8 @@ def history(bench: Workbench) -> pa.Table:
                    max(event_us) filter (event_type = 'purchase') as purchase_us, max(event_us) filter (event_type <> 'purchase') as view_us
             from acts where user_id is not null and product_id is not null and event_type in ('view', 'click', 'cart', 'purchase')
             group by all)
-        select user_id, key, at_us, sum(bought) over w as bought, coalesce(max(purchase_us) over w, 0) as purchase_us, coalesce(max(view_us) over w, 0) as view_us
+        select user_id, key, at_us, sum(bought) over w as bought, coalesce(max(purchase_us) over w, 0) as purchase_us,
+               coalesce(max(view_us) over w, 0) as view_us
         from steps window w as (partition by user_id, key order by at_us rows unbounded preceding) order by user_id, key, at_us"""
     )
     found = {name: np.ma.getdata(values) for name, values in states.items()}
@@ -144,8 +145,9 @@ def _own_states(bench: Workbench) -> dict[str, Array]:
         merged as (
             select user_id, key, at_us, sum(view) as view, sum(cart) as cart, sum(purchase) as purchase, sum(review) as review,
                    sum(liked) as liked, sum(disliked) as disliked, max(last_us) as last_us from steps group by all)
-        select user_id, key, at_us, coalesce(sum(view) over w, 0) as view, coalesce(sum(cart) over w, 0) as cart, coalesce(sum(purchase) over w, 0) as purchase,
-               coalesce(sum(review) over w, 0) as review, sum(liked) over w as "like", sum(disliked) over w as dislike, max(last_us) over w as last_us
+        select user_id, key, at_us, coalesce(sum(view) over w, 0) as view, coalesce(sum(cart) over w, 0) as cart,
+               coalesce(sum(purchase) over w, 0) as purchase, coalesce(sum(review) over w, 0) as review,
+               sum(liked) over w as "like", sum(disliked) over w as dislike, max(last_us) over w as last_us
         from merged window w as (partition by user_id, key order by at_us rows unbounded preceding) order by user_id, key, at_us"""
     )
     return {name: np.ma.getdata(values) for name, values in found.items()}
@@ -178,7 +180,8 @@ def preferences(bench: Workbench) -> None:
     frame = rows.assign(at_us=np.where(rows["since"].isna(), bench.start_us, at)).drop(columns="since")
     bench.add("_stated_rows", frame.rename(columns={"user_id": "name"}))
     bench.sql(
-        "create or replace table _preferences as select u.user_id, r.sentiment, r.subject_kind, r.subject, r.at_us from _stated_rows r join users u on u.name = r.name"
+        """create or replace table _preferences as
+        select u.user_id, r.sentiment, r.subject_kind, r.subject, r.at_us from _stated_rows r join users u on u.name = r.name"""
     )
 
 
@@ -189,15 +192,16 @@ def preference_counts(bench: Workbench) -> None:
     people = users.assign(at_us=np.where(users["created_at"].isna(), bench.start_us, at)).rename(columns={"user_id": "name"})
     bench.add("_people", people[["name", "at_us", "country", "language"]].assign(created=people["created_at"].notna()))
     counted = ", ".join(
-        f"sum(cast(sentiment = '{sentiment}' and subject_kind = '{kind}' as int)) as {sentiment}_{kind}" for sentiment in ("like", "dislike") for kind in ("category", "brand")
+        f"sum(cast(sentiment = '{sentiment}' and subject_kind = '{kind}' as int)) as {sentiment}_{kind}"
+        for sentiment in ("like", "dislike")
+        for kind in ("category", "brand")
     )
     bench.sql(
         f"""create or replace table preference_counts as
         with steps as (
             select user_id, at_us, sum(cast(sentiment = 'like' as int)) as likes, sum(cast(sentiment = 'dislike' as int)) as dislikes, {counted}
             from _preferences group by all
-            union all select u.user_id, least(p.at_us, coalesce((select min(at_us) from _preferences q where q.user_id = u.user_id), p.at_us), {bench.start_us}), 0, 0, 0, 0, 0, 0
-            from _people p join users u on u.name = p.name),
+            union all select u.user_id, least(p.at_us, {bench.start_us}), 0, 0, 0, 0, 0, 0 from _people p join users u on u.name = p.name),
         merged as (select user_id, at_us, sum(likes) as likes, sum(dislikes) as dislikes, sum(like_category) as lc, sum(dislike_category) as dc,
                    sum(like_brand) as lb, sum(dislike_brand) as db from steps group by all),
         running as (select user_id, at_us, sum(likes) over w as likes, sum(dislikes) over w as dislikes, sum(lc) over w as lc, sum(dc) over w as dc,

@@ -185,14 +185,16 @@ def _fact(value: Any) -> str:
 def _codes(bench: Workbench, column: str) -> NDArray[np.int64]:
     """Code of the latest text of each product, in the order of items; an empty text has a code too."""
     found = bench.frame(f"select product_id, arg_max({column}, at_us) as text from offers where at_us <= {bench.as_of_us} group by 1 union all "
-                        f"select product_id, arg_min({column}, at_us) from offers group by 1 having min(at_us) > {bench.as_of_us} order by 1")  # fmt: skip
+                        f"select product_id, arg_min({column}, at_us) from offers group by 1 "
+                        f"having min(at_us) > {bench.as_of_us} order by 1")  # fmt: skip
     return np.asarray(pd.factorize(found["text"].fillna(""))[0], np.int64)
 
 
 def _sold_before(bench: Workbench, grid: NDArray[np.int64], count: int, first_day: int) -> NDArray[np.float32]:
     """float32[P, G]: purchase lines known in the 30 whole UTC days before each grid day."""
     sold = bench.arrays(
-        f"select product_id, known_us // {DAY_US} as day, count(*) as n from events where event_type = 'purchase' and product_id is not null group by all"
+        f"""select product_id, known_us // {DAY_US} as day, count(*) as n from events
+        where event_type = 'purchase' and product_id is not null group by all"""
     )
     days = int(grid[-1] - first_day + 2)
     daily = np.zeros((count, days), np.float32)

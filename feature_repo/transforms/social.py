@@ -69,7 +69,8 @@ def social(bench: Workbench) -> None:
         if len(edges) and len(keys):
             tops.append(_top(who, int(day), ties, state))
     bench.add("social", pd.concat(rows, ignore_index=True))
-    empty = pd.DataFrame({"user_id": [], "day": [], "key": [], "follow": [], "member": []}).astype({"user_id": "int32", "day": "int64", "key": "int32"})
+    empty = pd.DataFrame({"user_id": [], "day": [], "key": [], "follow": [], "member": []})
+    empty = empty.astype({"user_id": "int32", "day": "int64", "key": "int32"})
     bench.add("social_keys", pd.concat(tops, ignore_index=True) if tops else empty)
 
 
@@ -88,7 +89,8 @@ class _State:
         low, high = np.searchsorted(by_key["day"], [self.day if self.day >= 0 else -(2**40), day])
         if high > low:
             ages = day - by_key["day"][low:high] - 1
-            np.add.at(self.decayed, (by_key["user_id"][low:high], by_key["key"][low:high]), by_key["weight"][low:high] * 2.0 ** (-ages / HALF_LIFE.days))
+            where = (by_key["user_id"][low:high], by_key["key"][low:high])
+            np.add.at(self.decayed, where, by_key["weight"][low:high] * 2.0 ** (-ages / HALF_LIFE.days))
         for name, column, width in (("purchases_7d", "purchases", 7), ("purchases_30d", "purchases", 30), ("views_7d", "views", 7)):
             low, high = np.searchsorted(totals["day"], [day - width, day])
             self.windows[name] = np.bincount(totals["user_id"][low:high], totals[column][low:high], minlength=len(self.decayed)).astype(np.float32)
@@ -156,7 +158,8 @@ def _daily(bench: Workbench, keys: NDArray[Any]) -> dict[str, dict[str, NDArray[
         f"""with chosen as ({chosen}), long as (
             select user_id, day, 'category:' || category as name, weight from chosen where category is not null
             union all select user_id, day, 'brand:' || brand, weight from chosen where brand is not null)
-        select user_id, day, key, cast(sum(weight) as float) as weight from long join keys using (name) where key < {len(keys)} group by all order by day, user_id, key"""
+        select user_id, day, key, cast(sum(weight) as float) as weight
+        from long join keys using (name) where key < {len(keys)} group by all order by day, user_id, key"""
     )
     totals = bench.arrays(
         f"""with chosen as ({chosen}) select user_id, day, sum(cast(event_type = 'purchase' as int))::float as purchases,
@@ -169,13 +172,12 @@ def _edges(bench: Workbench) -> pd.DataFrame:
     """kind, user, target as codes; `since_day`: the first whole day after the tie was made (undated: always)."""
     ties = bench.tables["ties"]
     bench.add("_ties", ties.assign(since_us=ties["since"].dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)).drop(columns="since"))
-    found = bench.frame(
+    return bench.frame(
         f"""select t.kind, u.user_id, case when t.kind = 'follow' then f.user_id end as followed,
                case when t.kind = 'group' then dense_rank() over (partition by t.kind order by t.target) - 1 end as member_of,
                case when t.since_us > 0 then t.since_us // {DAY_US} + 1 else 0 end as since_day
         from _ties t join users u on u.name = t.user_id left join users f on f.name = t.target and t.kind = 'follow'"""
     )
-    return found
 
 
 def _ties(edges: pd.DataFrame, users: int, day: int) -> Ties:
