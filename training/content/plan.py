@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from training.content.facts import Fact, FactLedger, lower_name
+from training.content.facts import Fact, FactLedger, lower_name, number_text, unit_of
 
 TONES = ("plain", "warm", "playful", "expert")
 ASPECTS = ("comfort", "design", "performance", "value", "quality")
@@ -145,11 +145,11 @@ def choose_aspects(
     """
     slots = {fact.slot for fact in ledger.sayable(language)}
     _, rates = _best_rate(taste, "aspect", ASPECTS, "quality")
-    average = sum(rates.values()) / len(rates) if rates else 1.0
+    average = sum(rates.values()) / len(rates) if rates else 0.0  # 0 too where copy was shown and nobody clicked
     scored = []
     for aspect in ASPECTS:
         support = sum(share for slot, share in SPEAKS_OF[aspect].items() if slot in slots) / sum(SPEAKS_OF[aspect].values())
-        answer = rates[aspect] / average if rates else 1.0
+        answer = rates[aspect] / average if average else 1.0
         thrift = 1.3 if aspect == "value" and price_level is not None and price_level <= 0.3 else 1.0
         lot = LOT * zlib.crc32(f"{ledger.product_id}|{aspect}".encode()) / 2**32 if support else 0.0
         reason = f"aspect {aspect}: {support:.2f} from facts x {answer:.2f} from clicks on it x {thrift:.1f} for price level + {lot:.2f} by lot"
@@ -169,7 +169,7 @@ def sayings(
     title = ledger.get("title")
     groups: dict[str, list[Fact]] = {}
     for fact in ledger.sayable(language):
-        named = title is not None and fact.name in {"brand", "material", "color"} and _within(fact.phrases[language], title.phrases.get(language, ""))
+        named = title is not None and _named_by(title, fact, language)
         if fact.slot and fact.slot != "title" and fact.name not in barred and not named:
             groups.setdefault(fact.slot, []).append(fact)
     found = []
@@ -257,6 +257,17 @@ def _best_rate(taste: Mapping[str, tuple[float, float]] | None, kind: str, names
     overall = sum(count[0] for count in counts.values()) / shown
     rates = {name: (clicks + PRIOR_SHOWN * overall) / (seen + PRIOR_SHOWN) for name, (clicks, seen) in counts.items()}
     return max(names, key=lambda name: (round(rates[name], 9), counts[name][1], name == default)), rates
+
+
+def _named_by(title: Fact, fact: Fact, language: str) -> bool:
+    """Whether the product's name says this fact already. A brand in the English name is in its Chinese one too, often in Chinese letters."""
+    own, other = title.phrases.get(language, ""), str(title.value)
+    if fact.name == "brand":
+        return _within(fact.phrases[language], own) or _within(str(fact.value), other)
+    if fact.kind == "number" and isinstance(fact.value, float):
+        unit = unit_of(fact.unit) if fact.unit else None
+        return unit is not None and any(_within(f"{number_text(fact.value)}{gap}{unit[1]}", other) for gap in (" ", "", "-"))
+    return fact.name in {"material", "color"} and _within(fact.phrases[language], own)
 
 
 def _count(value: Any) -> float:
