@@ -162,7 +162,7 @@ def definitions(features: Path) -> Definitions:
         schema=[Field(name=name, dtype=Float32) for name, _ in PAIR_FEATURES],
         tags=dict(PAIR_FEATURES),
         udf=user_product,
-        udf_string=inspect.getsource(user_product),
+        udf_string=_USER_PRODUCT,
         mode="pandas",
         description="User-product and retriever-score features, computed at request time.",
     )
@@ -187,6 +187,10 @@ def user_product(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo.transforms.affinity import pair_frame
 
     return pair_frame(inputs)
+
+
+_USER_PRODUCT = inspect.getsource(user_product)
+"""Feast runs this text, not the function, when it reads the view from its registry. Taken on import, before the file can change below us."""
 
 
 def _fields(schema: _Schema) -> list[Field]:
