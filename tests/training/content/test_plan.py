@@ -84,3 +84,10 @@ def test_fill_and_template() -> None:
     assert template(plan) == "On our shelf: Trail Mug. Material: steel."
     loud = CopyPlan("p", "push", "en", "plain", "quality", "home", (Saying("title", "What?", (title,)),))
     assert fill("Meet <title>. Go.", loud) == "Meet What? Go."
+
+
+def test_shown_and_never_clicked_says_nothing_about_aspects() -> None:
+    """Every rate is 0 then, and so is their average."""
+    never = taste_of({f"user_aspect_{aspect}_impressions_90d": 5.0 for aspect in ("comfort", "design", "performance", "value", "quality")})
+    book = ledger({"product_id": "1", "title": "Lamp", "attributes": '{"material": "oak"}'})
+    assert choose_aspects(book, "en", never, None) == choose_aspects(book, "en", None, None)
