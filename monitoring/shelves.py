@@ -5,7 +5,6 @@ Everything here is frame -> frame or frame -> number, on the journal's frames.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,17 +135,19 @@ def features_of(values: pd.Series) -> pd.DataFrame:
 
     Arrays and nested objects are left out, a name that an object lacks is missing.
     """
-    frame = pd.DataFrame([_scalars(value) for value in values], index=values.index)
-    for name in frame.columns:
-        if frame[name].map(lambda value: isinstance(value, str)).any():
+    frame = pd.DataFrame([value or {} for value in values], index=values.index)
+    for name in list(frame.columns):
+        if frame[name].dtype != object:
+            frame[name] = frame[name].astype(float)
+            continue
+        kinds = set(frame[name].dropna().map(type))
+        if kinds & {list, tuple, dict, np.ndarray}:
+            del frame[name]
+        elif str in kinds:
             frame[name] = frame[name].map(lambda value: value if isinstance(value, str) else None)
         else:
             frame[name] = pd.to_numeric(frame[name], errors="coerce").astype(float)
     return frame
-
-
-def _scalars(value: Any) -> dict[str, Any]:
-    return {str(name): each for name, each in dict(value or {}).items() if each is None or isinstance(each, bool | int | float | str | np.number)}
 
 
 def user_frame(decisions: pd.DataFrame, hours: int) -> pd.DataFrame:
