@@ -164,14 +164,26 @@ def _attributes(row: Mapping[str, Any]) -> Iterable[Fact]:
 
 
 def _twin(fact: Fact, others: list[Fact]) -> Fact | None:
-    """The Chinese attribute that is this one: of the same name, of the label we know for it, or the only one with this number and unit."""
+    """The Chinese attribute that is this one: of the same name; of the label we know for it, or one that contains the other and says the same;
+    or the only one with this quantity."""
+    known = fact.labels.get("zh", "")
     for other in others:
-        if other.name == fact.name or (fact.labels.get("zh") and other.labels.get("zh") == fact.labels["zh"]):
+        if other.name == fact.name or (known and other.labels.get("zh") == known):
             return other
-    if fact.kind == "number":
-        same = [other for other in others if other.kind == "number" and (other.value, other.unit) == (fact.value, fact.unit)]
-        return same[0] if len(same) == 1 else None
-    return None
+    alike = [other for other in others if known and _same(fact, other) and (known in other.name or other.name in known)]
+    if not alike and fact.kind == "number":
+        alike = [other for other in others if _same(fact, other)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _same(fact: Fact, other: Fact) -> bool:
+    """Both say the same: equal values, or quantities that are equal after conversion (26 megapixels and 2600 x 10,000 pixels)."""
+    if fact.kind != other.kind or isinstance(fact.value, str) or isinstance(other.value, str):
+        return fact.kind == other.kind and fact.value == other.value
+    own, its = unit_of(fact.unit or ""), unit_of(other.unit or "")
+    if own and its and own[3] == its[3]:
+        return math.isclose(fact.value * own[4], other.value * its[4])
+    return (fact.value, fact.unit) == (other.value, other.unit)
 
 
 def _attribute(name: str, raw: Any, language: str) -> Fact | None:
@@ -208,7 +220,8 @@ def _measured(label: str, number: float, unit: str | None, source: str, language
     if english := labels.get("en"):
         phrases["en"], slot = _english_number(english, number, known)
     if chinese := labels.get("zh"):
-        phrases["zh"] = f"{chinese}{number_text(number)}{known[2] if known else ''}"
+        unit_zh = known[2] if known else ""
+        phrases["zh"] = f"{'' if unit_zh.endswith(chinese) else chinese}{number_text(number)}{unit_zh}"
     return Fact(label, "number", number, source, known[0] if known else None, slot, labels, phrases)
 
 

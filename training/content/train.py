@@ -6,6 +6,7 @@ the shop's products.
 
 import argparse
 import json
+import logging
 import math
 import random
 import sys
@@ -44,6 +45,9 @@ VOCABULARY = 2_000
 SIZE = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4}
 MEASURED, SAMPLES = 400, 40
 IGNORED = -100
+LOGGED_EVERY = 200
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -225,8 +229,9 @@ def _fit(lines: Sequence[corpus.Line], tokenizer: Any, steps: int, settings: Tra
     )
     encoded = [_encoded(line, tokenizer) for line in lines]
     batches = _batches(encoded, steps, random.Random(settings.seed))
-    bar = tqdm(batches, desc="writer", unit="step", disable=not progress or not sys.stderr.isatty())
-    for batch in bar:
+    on_terminal = progress and sys.stderr.isatty()
+    bar = tqdm(batches, desc="writer", unit="step", disable=not on_terminal)
+    for step, batch in enumerate(bar, start=1):
         inputs, labels = _padded([encoded[at] for at in batch], tokenizer.pad_token_id, device)
         loss = _loss(model, inputs, labels)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -235,6 +240,8 @@ def _fit(lines: Sequence[corpus.Line], tokenizer: Any, steps: int, settings: Tra
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if progress and not on_terminal and (step % LOGGED_EVERY == 0 or step == steps):
+            log.info("Writer: step %d of %d, loss %.3f.", step, steps, loss.item())
     return model.eval()
 
 
