@@ -90,6 +90,16 @@ class ShopHome:
         return self.root / "outbox.db"
 
     @property
+    def sink(self) -> Path:
+        """Mails that the local sink took, one .eml each."""
+        return self.root / "sink"
+
+    @property
+    def campaigns(self) -> Path:
+        """What dry runs wrote."""
+        return self.root / "campaigns"
+
+    @property
     def features(self) -> Path:
         """Feature tables that Feast's offline store reads, one Parquet file per view."""
         return self.root / "features"
@@ -118,6 +128,16 @@ class ShopHome:
     def bentos(self) -> Path:
         """BENTOML_HOME of this shop."""
         return self.root / "bentos"
+
+    @property
+    def evaluation_file(self) -> Path:
+        """What the last training measured (JSON)."""
+        return self.root / "evaluation.json"
+
+    @property
+    def ingest_report_file(self) -> Path:
+        """What ingestion read, accepted and set aside, with reasons (JSON)."""
+        return self.root / "ingest_report.json"
 
     @property
     def monitoring(self) -> Path:

@@ -86,7 +86,7 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
         shop=home.shop, source=source, ingested_at=now, seconds=round(time.monotonic() - started, 1),
         tables=tuple(_report(name, table) for name, table in checked.tables.items()), notes=checked.notes,
     )  # fmt: skip
-    (home.root / "ingest_report.json").write_text(report.model_dump_json(indent=1))
+    home.ingest_report_file.write_text(report.model_dump_json(indent=1))
     _require_products(home, checked)
     _write_tables(home, checked)
     _write_contacts(home, checked.tables["contacts"].accepted)

@@ -332,7 +332,7 @@ def _command(home: ShopHome, settings: ServingSettings, arguments: argparse.Name
             source, source.record, stop=_stop_on_signal(),
         )  # fmt: skip
         if arguments.dry_run:
-            folder = Path(arguments.out) if arguments.out else home.root / "campaigns"
+            folder = Path(arguments.out) if arguments.out else home.campaigns
             mbox_file, text_file, count, left_out = preview(run, users, arguments.limit, folder)
             skipped = "".join(f"\n  left out, {reason}: {number:,}" for reason, number in sorted(left_out.items()))
             return f"{count:,} letter(s), nothing sent:\n  {text_file}\n  {mbox_file}{skipped}"

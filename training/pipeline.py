@@ -340,7 +340,7 @@ def run(settings: TrainingSettings, source: str, folder: Path | None, report: Pa
         with timings.step("registration"):
             sealed = seal(shop, found, writer, Path(scratch), settings)
             decisions = register(shop, found, writer, sealed, settings)
-    write_report(shop, found, home.root / "evaluation.json")
+    write_report(shop, found, home.evaluation_file)
     if report:
         write_report(shop, found, report)
     home.remember_as_last()

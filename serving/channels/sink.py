@@ -32,7 +32,7 @@ _HOST = "127.0.0.1"
 
 def folder(home: ShopHome) -> Path:
     """Where the shop's sink keeps its mail."""
-    return home.root / "sink"
+    return home.sink
 
 
 class KeepMail:
