@@ -133,7 +133,7 @@ def _make_last(home: ShopHome, bento: Path) -> None:
     """`bentos/last` leads to the code and models of the newest bento; replaced in one step."""
     link = home.bentos / "last.part"
     link.unlink(missing_ok=True)
-    link.symlink_to((bento / "src").resolve(), target_is_directory=True)
+    link.symlink_to((bento / "src").relative_to(home.bentos), target_is_directory=True)  # relative: a home may be moved
     link.replace(home.bentos / "last")
 
 

@@ -57,6 +57,7 @@ def train(folder: Path) -> ShopHome:
 
 @cache
 def packed() -> Path:
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return pack(trained())
 
 
