@@ -30,5 +30,5 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S") if sys.stderr.isatty() else _JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    for package in ("feature_repo", "training", "serving", "monitoring"):
+    for package in ("feature_repo", "training", "serving", "monitoring", "__main__"):
         logging.getLogger(package).setLevel(level)
