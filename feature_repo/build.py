@@ -141,14 +141,14 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
     bench.backend.disconnect()
     with stage("apply"):
         _point_to(current(home), folder)
-        part = home.root / "online.db.part"
-        part.unlink(missing_ok=True)
-        store = FeatureStore(config=repo_config(home, part))
+        # A new registry each time: what a build that failed half-way left in the old one cannot stop this one.
+        store = FeatureStore(config=repo_config(home, folder))
         defined = definitions(current(home))
         store.apply(defined.all())
     with stage("materialise"):
         store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
-        part.replace(home.online_db)
+        (folder / home.registry_db.name).replace(home.registry_db)
+        (folder / home.online_db.name).replace(home.online_db)
     version = f"{version}-{_content(folder)}"
     home.write_manifest(
         {"features_version": version, "features_as_of": as_of.isoformat(), "embedding_version": model.version, "derived_categories": derived}

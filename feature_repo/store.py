@@ -23,12 +23,13 @@ def current(home: ShopHome) -> Path:
     return home.features / "current"
 
 
-def repo_config(home: ShopHome, online: Path | None = None) -> RepoConfig:
-    """feature_store.yaml for this home. `online`: a file that is being built, in place of the home's online store."""
+def repo_config(home: ShopHome, building: Path | None = None) -> RepoConfig:
+    """feature_store.yaml for this home. `building`: a folder for a new registry and online store that take the places of the home's at the end."""
     text = Template(YAML.read_text()).substitute(STORYSHELF_SHOP_HOME=str(home.root.resolve()))
     raw: dict[str, Any] = yaml.safe_load(text)
-    if online is not None:
-        raw["online_store"] |= {"path": str(online), "bulk": True}
+    if building is not None:
+        raw["registry"]["path"] = f"sqlite:///{(building / home.registry_db.name).resolve()}"
+        raw["online_store"] |= {"path": str((building / home.online_db.name).resolve()), "bulk": True}
     return RepoConfig(**raw, repo_path=YAML.parent)
 
 
