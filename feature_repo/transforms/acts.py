@@ -1,6 +1,6 @@
 """Events with what the catalogue knew about their product at that time: the one table that windowed features run over."""
 
-from feature_repo.workbench import US, Workbench
+from feature_repo.workbench import DAY_US, HOUR_US, Workbench
 
 
 def acts(bench: Workbench) -> None:
@@ -21,8 +21,11 @@ def acts(bench: Workbench) -> None:
         asof left join offers o on o.product_id = e.product_id and o.at_us <= e.event_us
         asof left join market m on m.product_id = e.product_id and m.at_us <= e.event_us"""
     )
+    # An hour's own moment sees nothing of that hour; the midnight after an active day makes the day's acts visible to whoever asks later.
     bench.sql(
         f"""create or replace table moments as
-        with hours as (select distinct user_id, (event_us - 1) // {3600 * US} * {3600 * US} as at_us from acts where user_id is not null)
-        select user_id, at_us from hours where at_us < {bench.as_of_us} union all select user_id, {bench.as_of_us} from users"""
+        with active as (
+            select user_id, (event_us - 1) // {HOUR_US} * {HOUR_US} as at_us from acts where user_id is not null
+            union select user_id, (known_us // {DAY_US} + 1) * {DAY_US} from acts where user_id is not null)
+        select user_id, at_us from active where at_us < {bench.as_of_us} union all select user_id, {bench.as_of_us} from users"""
     )
