@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -29,6 +30,7 @@ def configure(level: int = logging.INFO) -> None:
     """Send the platform's logs to stderr. Libraries stay at warnings. Call it from a command's `main()` only."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S") if sys.stderr.isatty() else _JsonLines())
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the libraries among themselves; nothing a user can act on
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("feature_repo", "training", "serving", "monitoring", "__main__"):
         logging.getLogger(package).setLevel(level)

@@ -42,10 +42,10 @@ def trained() -> ShopHome:
     return train(folder)
 
 
-def train(folder: Path) -> ShopHome:
-    """The same flow as training.pipeline, with little effort."""
-    settings = TrainingSettings(home=folder, shop=SHOP, **TINY)
-    home = prepare(settings, SHOP, TABLES)
+def train(folder: Path, shop: str = SHOP, tables: Path = TABLES) -> ShopHome:
+    """The same flow as training.pipeline, with little effort, for homes in `folder`."""
+    settings = TrainingSettings(home=folder, shop=shop, **TINY)
+    home = prepare(settings, shop, tables)
     build(home, settings)
     shop = open_shop(home, settings)
     found = train_recommender(shop, settings, Timings())
