@@ -294,36 +294,48 @@ def training_rows(groups: Sequence[Group], retrievers: Sequence[RetrieverSet], r
 
 @dataclass(frozen=True)
 class Audience:
-    """The users a period is measured on, as of its start, and the products they took in it."""
+    """The users a period is measured on, as of its start: the products they took in it, and all they had taken before."""
 
     people: tuple[Person, ...]
     wanted: tuple[frozenset[str], ...]
+    before: tuple[frozenset[str], ...]
 
     def targets(self, retriever: RetrieverSet) -> Targets:
         """Targets as positions in the retriever's products. One it does not know still counts, with a position nobody can propose."""
         positions = {str(product): position for position, product in enumerate(retriever.product_ids)}
         products, repeat = [], []
-        for person, wanted in zip(self.people, self.wanted, strict=True):
+        for wanted, before in zip(self.wanted, self.before, strict=True):
             found = {product: positions.get(product, -1 - number) for number, product in enumerate(sorted(wanted))}
-            before = {product for product, count in zip(person.history.products, person.history.purchases, strict=True) if count > 0}
             products.append(frozenset(found.values()))
             repeat.append(frozenset(found[product] for product in wanted & before))
         return Targets(tuple(person.user_id for person in self.people), tuple(products), tuple(repeat))
 
 
-def audience(events: pd.DataFrame, kind: str, since: datetime, until: datetime, reader: Reader, settings: TrainingSettings) -> Audience:
-    """Users with an act of type `kind` both before `since` and in [since, until), sampled; wanted are the distinct products of the latter."""
+def audience(
+    events: pd.DataFrame, kind: str, since: datetime, until: datetime, reader: Reader, settings: TrainingSettings, repeats: bool = True
+) -> Audience:
+    """Users with an act of type `kind` both before `since` and in [since, until), sampled; wanted are the distinct products of the latter.
+
+    Without `repeats` (nobody buys the same again) what a user had taken before is no target.
+    """
     acts = events[(events["event_type"].astype(str) == kind) & events["user_id"].notna() & events["product_id"].notna()]
-    before = set(acts.loc[acts["event_time"] < pd.Timestamp(since), "user_id"])
-    during = acts[(acts["event_time"] >= pd.Timestamp(since)) & (acts["event_time"] < pd.Timestamp(until)) & acts["user_id"].isin(before)]
-    wanted: dict[str, set[str]] = {}
-    for user, product in zip(during["user_id"], during["product_id"], strict=True):
-        wanted.setdefault(str(user), set()).add(str(product))
-    users = sorted(wanted)
+    earlier, during = acts["event_time"] < pd.Timestamp(since), acts["event_time"].between(pd.Timestamp(since), pd.Timestamp(until), inclusive="left")
+    before, wanted = _products_of(acts[earlier]), _products_of(acts[during])
+    if not repeats:
+        wanted = {user: products - before.get(user, frozenset()) for user, products in wanted.items()}
+    users = sorted(user for user, products in wanted.items() if products and user in before)
     if len(users) > settings.evaluation_users:
         drawn = np.random.default_rng(settings.seed).choice(len(users), settings.evaluation_users, replace=False)
         users = [users[i] for i in sorted(drawn.tolist())]
-    return Audience(tuple(people(reader, users, [since] * len(users))), tuple(frozenset(wanted[user]) for user in users))
+    found = people(reader, users, [since] * len(users))
+    return Audience(tuple(found), tuple(wanted[user] for user in users), tuple(before[user] for user in users))
+
+
+def _products_of(acts: pd.DataFrame) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for user, product in zip(acts["user_id"], acts["product_id"], strict=True):
+        found.setdefault(str(user), set()).add(str(product))
+    return {user: frozenset(products) for user, products in found.items()}
 
 
 def choices(events: pd.DataFrame, catalogue: Catalogue, periods: Periods, reader: Reader, settings: TrainingSettings) -> Choices:

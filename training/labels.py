@@ -121,7 +121,9 @@ def impression_labels(events: pd.DataFrame, since: datetime, until: datetime) ->
     known = events[events["user_id"].notna() & events["product_id"].notna() & (events["event_time"] >= pd.Timestamp(since))]
     types = known["event_type"].astype(str)
     shown = known.loc[(types == "impression") & (known["event_time"] < pd.Timestamp(until)), columns]
-    answers = known.loc[types.isin(list(OUTCOMES)), columns].rename(columns={"event_time": "answered_at"})
+    answers = known.loc[types.isin(list(OUTCOMES)) & (known["event_time"] < pd.Timestamp(until)), columns].rename(
+        columns={"event_time": "answered_at"}
+    )
     answers["relevance"] = types[answers.index].map(OUTCOMES)
     both = shown.merge(answers, on=["user_id", "product_id"], suffixes=("", "_of_answer"))
     later = both["answered_at"] - both["event_time"]
@@ -145,8 +147,10 @@ def impression_labels(events: pd.DataFrame, since: datetime, until: datetime) ->
 def labels_of(events: pd.DataFrame, kind: str, periods: Periods, settings: TrainingSettings) -> Labels:
     """All labels from the first cut to the end, sampled. Where there are impressions, half of them are requests, half days of purchases."""
     generator = np.random.default_rng(settings.seed)
-    days = purchase_labels(events, kind, periods.cuts[0], periods.end, settings.label_horizon_days)
-    requests = impression_labels(events, periods.cuts[0], periods.end)
+    # Apart at the start of the test period, so that no label before it looks into it.
+    spans = [(periods.cuts[0], periods.test), (periods.test, periods.end)]
+    days = _by_time([purchase_labels(events, kind, *span, settings.label_horizon_days) for span in spans])
+    requests = _by_time([impression_labels(events, *span) for span in spans])
     if not len(requests):
         return days.sample(settings.label_groups, generator)
     share = settings.label_groups // 2

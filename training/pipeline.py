@@ -143,7 +143,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         profile = ProfileModel.fit(choices)
     weights = profile.weights.tolist()
     with timings.step("retrievers"):
-        people = dataset.audience(shop.events, shop.kind, periods.tune, periods.test, shop.reader, settings)
+        people = dataset.audience(shop.events, shop.kind, periods.tune, periods.test, shop.reader, settings, shop.repeat_buying)
         base = shop.retrievers(periods.tune, Params(), weights)
         params, tuned_figures = tune.tuned(base, shop.events, periods.tune, people)
         fitted = [shop.retrievers(cut, params, weights) for cut in periods.cuts]
@@ -169,7 +169,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
 def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ranker: Ranker, settings: TrainingSettings) -> Measured:
     """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start."""
     cut = shop.periods.test
-    people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings)
+    people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
     targets = people.targets(retrievers)
     candidates = [retrievers.retrieve(person.history, cut, settings.candidates, person.interests) for person in people.people]
     rankings = {METHODS[name]: tune.ranking(retrievers, name, cut, people) for name in RETRIEVERS}

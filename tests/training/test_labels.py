@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from training.errors import TrainingError
-from training.labels import Periods, impression_labels, purchase_labels, target_type
+from training.labels import Periods, impression_labels, labels_of, purchase_labels, target_type
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()
@@ -93,3 +93,13 @@ def test_what_a_shop_is_judged_by() -> None:
     assert target_type(events(("purchase", "u", "a", "2025-01-01T05:00"))) == "purchase"
     with pytest.raises(TrainingError, match="nothing to learn"):
         target_type(events(("purchase", None, "a", "2025-01-01T05:00")))
+
+
+def test_no_label_before_the_test_period_looks_into_it() -> None:
+    year = [("view", "u", "a", "2025-01-01T05:00"), ("view", "u", "a", "2025-12-31T15:00")]
+    bought = [("purchase", "u", "early", "2025-11-30T10:00"), ("purchase", "u", "late", "2025-12-01T10:00")]
+    shown = [("impression", "u", "x", "2025-11-30T23:00"), ("click", "u", "x", "2025-12-01T01:00")]
+    rows = events(*year, *bought, *shown)
+    periods = Periods.of(rows, SETTINGS)
+    found = labels_of(rows, "purchase", periods, TrainingSettings(label_horizon_days=30))
+    assert found.relevance == ({"early": 1.0}, {"late": 1.0})
