@@ -49,7 +49,8 @@ def pack(home: ShopHome) -> Path:
     bento = home.bentos / "bentos" / NAME / version
     if not (bento / "bento.yaml").is_file():
         home.bentos.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="stage-", dir=home.bentos) as scratch:
+        # Not in the home: BentoML reads no bentofile below a hidden folder, as .storyshelf is.
+        with tempfile.TemporaryDirectory(prefix="storyshelf-") as scratch:
             stage = Path(scratch)
             _take_models(home, stage)
             _take_code(stage)
