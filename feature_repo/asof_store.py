@@ -124,7 +124,7 @@ def _join(labels: pd.DataFrame, time: str, joins: list[_Join], threads: int) -> 
         keys = ", ".join(f'"{label}"' for label in join.keys.values())
         on = " and ".join(f'l."{label}" = f."{key}"' for key, label in join.keys.items())
         columns = ", ".join(f'f."{name}" as "{shown}"' for name, shown in join.columns.items())
-        alive = "" if join.ttl is None else f" where f.\"{join.time}\" + interval '{int(join.ttl.total_seconds())} seconds' >= l.\"{time}\""
+        alive = "" if join.ttl is None else f' where f."{join.time}" + interval \'{int(join.ttl.total_seconds())} seconds\' >= l."{time}"'
         connection.execute(
             f"""create table v{index} as select l.*, {columns} from (select distinct {keys}, "{time}" from labels) l
             asof join '{join.path}' f on {on} and f."{join.time}" <= l."{time}"{alive}"""

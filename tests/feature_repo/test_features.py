@@ -263,8 +263,6 @@ def test_every_feature_stands_in_the_docs() -> None:
     assert [name for name in named if f"`{name}`" not in text] == []
 
 
-
-
 def test_feast_scans_the_definitions_only() -> None:
     ignored = (ROOT / "feature_repo" / ".feastignore").read_text().split()
     assert {file.name for file in (ROOT / "feature_repo").glob("*.py")} - set(ignored) == {"definitions.py"}

@@ -2,7 +2,6 @@
 belongs to the photography group; likes films, dislikes games. Profile, shelf, reasons and an article, as the service's own core answers."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
