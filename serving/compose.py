@@ -203,22 +203,25 @@ class Composer:
         title = book.get("title")
         assert title is not None
         name = Saying("title", title.phrases[request.language], (title,))
-        available = sayings(book, aspect, request.language, profile, barred, turn)
+        available = sayings(book, aspect, request.language, profile, barred, turn, part)
         rng = random.Random(zlib.crc32(f"{request.seed}|{book.product_id}|{part}|{turn}".encode()))
-        extra = pick(part, available, self._known(request.language, part, tone, available), rng)
-        reasons = [tone_reason, aspect_reason, *(f"says {saying.slot}: {saying.score:.2f}" for saying in extra)]
+        said = pick(part, name, available, self._known(request.language, part, tone, available), rng)
+        reasons = [tone_reason, aspect_reason, *(f"says {saying.slot}: {saying.score:.2f}" for saying in said if saying.slot != "title")]
         reasons += [f"keeps silent on {name}: a stated dislike" for name in barred]
-        return CopyPlan(book.product_id, part, request.language, tone, aspect, book.domain, (name, *extra), barred, tuple(reasons))
+        return CopyPlan(book.product_id, part, request.language, tone, aspect, book.domain, said, barred, tuple(reasons))
 
-    def _known(self, language: str, part: str, tone: str, available: Sequence[Saying]) -> frozenset[frozenset[str]]:
+    def _known(self, language: str, part: str, tone: str, available: Sequence[Saying]) -> Mapping[frozenset[str], Sequence[tuple[str, ...]]]:
+        """The slot sets that the writer knows; for templates, which hold any, all sets of at most four."""
         if self.writer:
             return self.writer.known(language, part, tone)
         slots = [saying.slot for saying in available]
-        return frozenset(frozenset(("title", *some)) for size in range(len(slots) + 1) for some in combinations(slots, size))
+        sets = [("title", *some) for size in range(min(len(slots), 4) + 1) for some in combinations(slots, size)]
+        return {frozenset(some): [some] for some in sets}
 
     def _write(self, jobs: Sequence[Job]) -> None:
         """Fill every job's `done`: by the writer where the checker agrees, else by a template."""
         places = [(job, at) for job in jobs for at in range(len(job.plans))]
+        planned: dict[tuple[int, int], CopyPlan] = {}
         for job in jobs:
             job.done = [None] * len(job.plans)
 
@@ -232,15 +235,30 @@ class Composer:
             return True
 
         if self.writer and places:
-            requests = [job.plans[at].request for job, at in places]
             seed = zlib.crc32("|".join(str(job.request.seed) for job in jobs).encode())
-            drafts, written = self.writer.write_until(requests, accept, seed, self.rounds)
-            self.counts["drafts"] += written
-            self.counts["fallbacks"] += sum(draft is None for draft in drafts)
-        self.counts["parts"] += len(places)
+            for _ in range(2):  # as planned, then what is still open with one fact less
+                requests = [job.plans[at].request for job, at in places]
+                _, written = self.writer.write_until(requests, accept, seed, self.rounds)
+                self.counts["drafts"] += written
+                places = [(job, at) for job, at in places if job.done[at] is None]
+                for job, at in places:
+                    planned.setdefault((id(job), at), job.plans[at])
+                    job.plans[at] = self._shorter(job.plans[at])
+        self.counts["parts"] += sum(len(job.plans) for job in jobs)
         for job, at in places:
-            if job.done[at] is None:
-                job.done[at] = self._template(job, at)
+            job.plans[at] = planned.get((id(job), at), job.plans[at])
+            job.done[at] = self._template(job, at)
+
+    def _shorter(self, plan: CopyPlan) -> CopyPlan:
+        """The plan without its least useful fact, if the writer knows how to say the rest in this order; else as it was."""
+        extra = [saying for saying in plan.sayings if saying.slot not in {"title", "interest"}]
+        if not extra or self.writer is None:
+            return plan
+        least = min(extra, key=lambda saying: saying.score)
+        rest = tuple(saying for saying in plan.sayings if saying is not least)
+        order = tuple(saying.slot for saying in rest)
+        known = self.writer.known(plan.language, plan.part, plan.tone).get(frozenset(order), ())
+        return replace(plan, sayings=rest) if order in known else plan
 
     def _passes(self, job: Job, at: int, text: str) -> bool:
         plan = job.plans[at]
@@ -255,8 +273,10 @@ class Composer:
     def _template(self, job: Job, at: int) -> Finished | None:
         """The plan's facts in plain words, fewer and fewer until the checker agrees and no sibling says the same; None if nothing is left."""
         plan = job.plans[at]
-        for kept in range(len(plan.sayings), 0 if plan.part != "closing" else -1, -1):
-            fewer = replace(plan, sayings=plan.sayings[:kept])
+        names = tuple(saying for saying in plan.sayings if saying.slot in {"title", "interest"})
+        others = tuple(saying for saying in plan.sayings if saying.slot not in {"title", "interest"})
+        for kept in range(len(others), -1, -1):
+            fewer = replace(plan, sayings=(*names, *others[:kept]))
             text = template(fewer)
             if len(text) <= LONGEST[plan.part] and (plan.part, text) not in job.siblings and self.policy.check(text, job.facts[at], plan.language).ok:
                 job.siblings.add((plan.part, text))

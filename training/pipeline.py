@@ -247,7 +247,7 @@ def register(shop: Shop, found: Recommender, writer: WriterTraining, sealed: Map
     """One MLflow run and one registered version per model, then the gates and what they allow."""
     facts = RunFacts.collect(data_hash(shop.home))
     query = pd.DataFrame([{"product_ids": "[]", "last_purchase": "[]", "as_of": shop.periods.end.isoformat()}])
-    draft = pd.DataFrame([{"part": "title", "language": "en", "tone": "plain", "aspect": "design", "domain": "general", "slots": '["name"]'}])
+    draft = pd.DataFrame([{"part": "title", "language": "en", "tone": "plain", "aspect": "design", "domain": "general", "slots": '["title"]'}])
     samples = {"retriever": query, "ranker": found.sample, "writer": draft}
     shares = ranker_train.importance(found.ranker)
     artifacts: dict[str, dict[str, Any]] = {

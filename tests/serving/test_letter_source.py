@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def home(tmp_path: Path) -> ShopHome:
-    """A copy of the trained shop, so that campaigns of one test are none of another's."""
-    shutil.copytree(corner.trained().root, tmp_path / corner.SHOP, symlinks=True, ignore=shutil.ignore_patterns("mlartifacts", "bentos", "scratch"))
+    """A copy of the trained shop without what other tests did in it, so that campaigns of one test are none of another's."""
+    left_out = shutil.ignore_patterns("mlartifacts", "bentos", "scratch", "journal", "outbox.db*", "events.db*")
+    shutil.copytree(corner.trained().root, tmp_path / corner.SHOP, symlinks=True, ignore=left_out)
     return ShopHome(tmp_path / corner.SHOP)
 
 

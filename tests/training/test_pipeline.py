@@ -79,7 +79,7 @@ def test_mlflow_loads_and_scores_every_model(home: ShopHome, kind: str) -> None:
     questions = {
         "retriever": {"product_ids": "[]", "last_purchase": "[]", "as_of": "2024-05-01T00:00:00+00:00"},
         "ranker": dict.fromkeys(names, np.float32(1.0)),
-        "writer": {"part": "title", "language": "en", "tone": "plain", "aspect": "design", "domain": "general", "slots": '["name"]'},
+        "writer": {"part": "title", "language": "en", "tone": "plain", "aspect": "design", "domain": "general", "slots": '["title"]'},
     }
     asked = pd.DataFrame([questions[kind]])
     assert len(model.predict(asked.astype(np.float32) if kind == "ranker" else asked)) == 1

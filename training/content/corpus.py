@@ -21,6 +21,10 @@ DOMAINS = ("general", *VOCABULARY["domains"])
 TRIES = 30
 MOST_EXTRA = 40
 """Most sentences taken from a shop's descriptions, per language: a few formulas repeated thousands of times would drown the grammar."""
+SURE_SLOTS = {"material", "color", "price", "brand", "category"}
+"""Slots whose wording fits any sentence that another value fits. "There are <spec>." holds for seats and for no battery life."""
+WORDINGS = 3
+"""Different values that a sentence must have been seen with: "The material is walnut." may have been read as a colour once."""
 PRONOUN = re.compile(r"\b(it|its|they|their|them)\b|[它其]", re.IGNORECASE)
 
 Rules = Mapping[str, list[str]]
@@ -42,9 +46,8 @@ def grammar(language: str) -> Rules:
 
 
 def slots_of(text: str) -> tuple[str, ...]:
-    """Names of the slots in a delexicalised text, in canonical order."""
-    found = set(re.findall(r"<(\w+)>", text))
-    return tuple(slot for slot in SLOTS if slot in found)
+    """Names of the slots in a delexicalised text, in the order in which they stand there."""
+    return tuple(slot for slot in re.findall(r"<(\w+)>", text) if slot in SLOTS)
 
 
 def sample(rules: Rules, language: str, part: str, controls: tuple[str, str, str], rng: random.Random) -> Line:
@@ -83,25 +86,35 @@ def from_descriptions(ledgers: Iterable[tuple[FactLedger, Mapping[str, str]]], p
     Free text may claim anything, so a sentence with any other word stays out: the writer must not learn claims it can't back. So do sentences
     about "it" or "they", whose number another product may not share.
     """
-    found: dict[str, set[str]] = {language: set() for language in LANGUAGES}
+    seen: dict[str, dict[str, set[str]]] = {language: {} for language in LANGUAGES}
     for ledger, descriptions in ledgers:
         for language, description in descriptions.items():
             for sentence in re.split(r"(?<=[.!?。！？])\s*", description):
                 text = delexicalised(sentence.strip(), ledger, language)
                 slots, bare = slots_of(text), re.sub(r"<\w+>", " ", text)
-                alone = slots and "title" not in slots and len(slots) == text.count("<") and re.search(r"[.!?。！？]$", text)
-                if alone and not PRONOUN.search(bare) and _of_known_words(bare, language) and policy.check(bare.strip(), (), language).ok:
-                    found[language].add(text)
-    return {language: sorted(texts)[:MOST_EXTRA] for language, texts in found.items()}
+                alone = slots and set(slots) <= SURE_SLOTS and len(slots) == text.count("<") and re.search(r"[.!?。！？]$", text)
+                said = [fact for fact in ledger.facts if fact.slot in slots]
+                if alone and not PRONOUN.search(bare) and _of_known_words(bare, language) and policy.check(sentence, said, language).ok:
+                    seen[language].setdefault(text, set()).add(sentence)
+    often = {language: sorted(text for text, sentences in texts.items() if len(sentences) >= WORDINGS) for language, texts in seen.items()}
+    return {language: texts[:MOST_EXTRA] for language, texts in often.items()}
 
 
 def delexicalised(sentence: str, ledger: FactLedger, language: str) -> str:
-    """The sentence with the wording of this product's facts replaced by slots, longest first."""
-    forms = {fact.phrases[language]: fact.slot for fact in ledger.sayable(language)}
-    for form in sorted(forms, key=len, reverse=True):
+    """The sentence with the wording of this product's facts replaced by slots, longest first; a word that two facts share stays."""
+    slots: dict[str, set[str]] = {}
+    for fact in ledger.sayable(language):
+        slots.setdefault(fact.phrases[language].casefold(), set()).add(str(fact.slot))
+    forms = {form: found.pop() for form, found in slots.items() if form and len(found) == 1}
+    if not forms:
+        return sentence
+
+    def bounded(form: str) -> str:
         edge = r"\b" if language == "en" and form[:1].isalnum() and form[-1:].isalnum() else ""
-        sentence = re.sub(f"{edge}{re.escape(form)}{edge}", f"<{forms[form]}>", sentence, flags=re.IGNORECASE)
-    return sentence
+        return f"{edge}{re.escape(form)}{edge}"
+
+    longest_first = "|".join(bounded(form) for form in sorted(forms, key=len, reverse=True))
+    return re.sub(longest_first, lambda found: f"<{forms[found.group().casefold()]}>", sentence, flags=re.IGNORECASE)
 
 
 def _expand(text: str, rules: Rules, controls: tuple[str, str, str], rng: random.Random) -> str:

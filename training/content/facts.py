@@ -8,7 +8,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,8 @@ NOT_SAID = {"type", "类型"}
 LONGEST_TEXT = 48
 """An attribute's text longer than this (characters) is prose, which may claim anything; it is kept out of copy."""
 
-SHORT_TITLE = 64
+SHORT_TITLE, SHORTEST_TITLE, SHORTEST_ENGLISH = 64, 4, 12
+"""Characters of a title in copy: at most, and what a cut must leave of a Chinese and of an English one."""
 MINOR_WORDS = {"of", "in", "and", "the", "with", "for", "on", "a", "an", "to", "by", "or", "at", "&"}
 
 Kind = Literal["text", "number", "money", "flag"]
@@ -69,7 +70,8 @@ class FactLedger:
 
 def ledger(row: Mapping[str, Any]) -> FactLedger:
     """The ledger of one product row (a pandas row, a dict); missing columns and nulls yield no facts."""
-    facts = [*_naming(row), *_attributes(row), *_offer(row)]
+    attributes = [*_attributes(row)]
+    facts = [*_naming(row, attributes), *attributes, *_offer(row)]
     path = _text(row.get("category_path")) or _text(row.get("category")) or ""
     chinese = _text(row.get("category_zh")) or ""
     return FactLedger(str(row["product_id"]), tuple(facts), domain_of(path, chinese), path)
@@ -86,13 +88,25 @@ def domain_of(*paths: str) -> str:
     return "general"
 
 
-def short_title(title: str) -> str:
-    """A title as said in copy: at most about 64 characters, cut where the shop itself makes a pause or at a word, never inside one."""
+def short_title(title: str, values: Collection[str] = ()) -> str:
+    """A title as said in copy: without the variant at its end (", 128 GB, Black"), at most about 64 characters, never cut inside a word.
+
+    `values` are the wordings of the product's attributes; a Chinese title, which has no commas, loses those and quantities at its end.
+    """
     title = _readable_case(title)
+    while _chinese(title):
+        head = re.sub(r"\s+\d[\d.×x ]*\s?(?:[A-Za-z]{1,3}|[\u4e00-\u9fff]{1,3})?$", "", title)
+        last = title.rpartition(" ")
+        head = last[0] if head == title and last[0] and last[2] in values else head
+        if head == title or len(head) < SHORTEST_TITLE:
+            break
+        title = head
+    head = re.split(r"\s+[-–|]\s+|,\s+|\s+\(|[，（：|]", title)[0].strip()
+    if len(head.split()) >= 3 and SHORTEST_ENGLISH <= len(head) <= SHORT_TITLE:
+        return head
     if len(title) <= SHORT_TITLE:
         return title
-    head = re.split(r"\s+[-–|]\s+|,\s+|\s+\(|[，（：|]", title)[0].strip()
-    if 12 <= len(head) <= SHORT_TITLE:
+    if SHORTEST_ENGLISH <= len(head) <= SHORT_TITLE:
         return head
     words = title[: SHORT_TITLE + 1].rsplit(" ", 1)[0].split()
     while len(words) > 1 and (words[-1].lower() in MINOR_WORDS or re.search(r"[\d,;:(\-–|&]$", words[-1])):
@@ -119,11 +133,12 @@ def unit_of(text: str) -> tuple[str, str, str, str, float] | None:
     return tuple(found) if found else None
 
 
-def _naming(row: Mapping[str, Any]) -> Iterable[Fact]:
+def _naming(row: Mapping[str, Any], attributes: Sequence[Fact]) -> Iterable[Fact]:
     title, title_zh = _text(row.get("title")), _text(row.get("title_zh"))
     if title or title_zh:
+        values = {form.removeprefix(fact.labels.get("zh", "")) for fact in attributes for form in fact.phrases.values()}
         english = short_title(title or title_zh or "")
-        phrases = {"en": english, "zh": short_title(title_zh) if title_zh else english}
+        phrases = {"en": english, "zh": short_title(title_zh, values) if title_zh else english}
         yield Fact("title", "text", title or title_zh or "", "title" if title else "title_zh", slot="title", phrases=phrases)
     if brand := _text(row.get("brand")):
         yield Fact("brand", "text", brand, "brand", slot="brand", phrases={"en": brand, "zh": brand})
@@ -230,8 +245,8 @@ def _english_number(label: str, number: float, unit: tuple[str, str, str, str, f
     plural = label.endswith("s") and not label.endswith("ss")
     figure = number_text(number)
     measure = figure + (("" if unit[0] in {"%", "x"} else " ") + _singular(unit[1], number) if unit else "")
-    if pattern := VOCABULARY["specs"].get(label):
-        return pattern.format(v=measure, n=figure), "spec"
+    if (pattern := VOCABULARY["specs"].get(label)) is not None:
+        return (pattern.format(v=measure, n=figure), "spec") if pattern else (f"{label}: {measure}", "detail")
     if plural and (unit is None or unit[0] == label) and number > 1:
         return f"{figure} {label}", "spec"
     if unit and not plural:

@@ -3,14 +3,14 @@
 A model folder is a standard Hugging Face checkpoint (config.json, model.safetensors, tokenizer.json: `AutoModelForCausalLM` and `AutoTokenizer`
 load it) beside `writer.json` (controls, lengths, known slot sets) and `phrases.npz` (hashes of the word sequences that its training text holds).
 
-The prompt: <bos>, language, part, tone, aspect, domain, then the slots that must appear. Decoding is constrained: control tokens, digits and signs
-of money never; a slot only if asked for and only once; no end before all have appeared.
+The prompt: <bos>, part, voice (language, tone and aspect), domain, then the slots in the order they must appear in. Decoding is constrained:
+control tokens, digits and signs of money never; of the slots only the next one; no end before all have appeared.
 """
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from training.content.facts import LANGUAGES
 from training.content.plan import ASPECTS, PARTS, SLOTS, TONES, CopyRequest
 from training.errors import TrainingError
 
@@ -28,7 +29,8 @@ WRITER_FILE = "writer.json"
 PHRASES_FILE = "phrases.npz"
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 BATCH = 256
-TOP_K, TOP_P, TEMPERATURE = 40, 0.95, 1.0
+DONE = len(SLOTS)
+TOP_K, TOP_P, TEMPERATURE = 40, 0.95, 0.9
 WORDS_IN_A_ROW = {"en": 3, "zh": 4}
 """Length of the sequences (English words, Chinese characters) that must all have stood in the training text."""
 
@@ -46,7 +48,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class WriterFacts:
-    """What the writer knows about itself, `writer.json`. `longest` is tokens by part; `known` the slot sets by "language|part|tone"."""
+    """What the writer knows about itself, `writer.json`. `longest` is tokens by part; `known` the orders of slots by "language|part|tone"."""
 
     domains: tuple[str, ...]
     longest: dict[str, int]
@@ -93,7 +95,10 @@ class Writer:
         self._slot_ids = torch.tensor([tokenizer.convert_tokens_to_ids(f"<{slot}>") for slot in SLOTS], device=device)
         self._barred = _barred_tokens(tokenizer).to(device)
         self._eos, self._pad = tokenizer.convert_tokens_to_ids(EOS), tokenizer.convert_tokens_to_ids(PAD)
-        self._known = {key: frozenset(frozenset(slots) for slots in sets) for key, sets in facts.known.items()}
+        self._known: dict[str, dict[frozenset[str], list[tuple[str, ...]]]] = {}
+        for key, orders in facts.known.items():
+            for order in orders:
+                self._known.setdefault(key, {}).setdefault(frozenset(order), []).append(tuple(order))
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "Writer":
@@ -109,9 +114,9 @@ class Writer:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         return cls(model, tokenizer, WriterFacts.read(folder / WRITER_FILE), Phrases.load(folder / PHRASES_FILE), device)
 
-    def known(self, language: str, part: str, tone: str) -> frozenset[frozenset[str]]:
-        """Slot sets that the training text of this part, tone and language has."""
-        return self._known.get(f"{language}|{part}|{tone}", frozenset())
+    def known(self, language: str, part: str, tone: str) -> Mapping[frozenset[str], Sequence[tuple[str, ...]]]:
+        """Slot sets that the training text of this part, tone and language has, each with the orders in which they were said."""
+        return self._known.get(f"{language}|{part}|{tone}", {})
 
     def write(self, requests: Sequence[CopyRequest], seed: int) -> list[Draft]:
         """One draft per request, in their order. The same requests and seed give the same drafts."""
@@ -152,7 +157,9 @@ class Writer:
         prompts = torch.tensor(
             [self.tokenizer.convert_tokens_to_ids(prompt(request, self.facts.domains)) for request in requests], device=self.device
         )
-        due = torch.tensor([[slot in request.slots for slot in SLOTS] for request in requests], device=self.device)
+        turns = torch.tensor(
+            [[request.slots.index(slot) if slot in request.slots else DONE for slot in SLOTS] for request in requests], device=self.device
+        )
         limits = torch.tensor([self.facts.longest.get(request.part, 0) for request in requests], device=self.device)
         longest = int(limits.max())
         tokens = torch.full((count, longest), self._pad, device=self.device)
@@ -160,23 +167,25 @@ class Writer:
         ended = torch.zeros(count, dtype=torch.bool, device=self.device)
         output = self.model(input_ids=prompts, use_cache=True, logits_to_keep=1)
         for step in range(longest):
-            logits = self._constrained(output.logits[:, -1].float(), due)
+            logits = self._constrained(output.logits[:, -1].float(), turns)
             chosen, chance = _sampled(logits, generator)
             chosen = torch.where(ended, self._pad, chosen)
             scores += torch.where(ended, 0.0, chance)
             tokens[:, step] = chosen
-            due &= chosen[:, None] != self._slot_ids[None]
+            turns = turns.masked_fill(chosen[:, None] == self._slot_ids[None], DONE)
             ended |= (chosen == self._eos) | (step + 1 >= limits)
             if bool(ended.all()):
                 break
             output = self.model(input_ids=chosen[:, None], past_key_values=output.past_key_values, use_cache=True, logits_to_keep=1)
         return [self._draft(request, ids, float(score)) for request, ids, score in zip(requests, tokens.tolist(), scores, strict=True)]
 
-    def _constrained(self, logits: torch.Tensor, due: torch.Tensor) -> torch.Tensor:
-        """Bar what may never be written, slots that are not (or no longer) due, and the end while any is."""
+    def _constrained(self, logits: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """Bar what may never be written, every slot but the next one, and the end while any is to come. `turns` int64[rows, slots]: place in the
+        order, DONE for those not asked for or written already."""
         logits = logits + self._barred
-        logits[:, self._slot_ids] = logits[:, self._slot_ids].masked_fill(~due, -math.inf)
-        logits[:, self._eos] = logits[:, self._eos].masked_fill(due.any(1), -math.inf)
+        upcoming = turns.min(dim=1, keepdim=True).values
+        logits[:, self._slot_ids] = logits[:, self._slot_ids].masked_fill((turns != upcoming) | (turns == DONE), -math.inf)
+        logits[:, self._eos] = logits[:, self._eos].masked_fill(upcoming[:, 0] != DONE, -math.inf)
         return logits
 
     def _draft(self, request: CopyRequest, ids: list[int], score: float) -> Draft:
@@ -190,26 +199,30 @@ class Writer:
         """Each slot once and no other, no sentence twice, and every short stretch of words known."""
         slots = re.findall(r"<(\w+)>", text)
         sentences = [sentence for sentence in re.split(r"(?<=[.!?。！？])\s*", text) if sentence]
-        return (
-            sorted(slots) == sorted(request.slots)
-            and bool(text)
-            and len(sentences) == len(set(sentences))
-            and self.phrases.hold(request.language, text)
-        )
+        return tuple(slots) == request.slots and bool(text) and len(sentences) == len(set(sentences)) and self.phrases.hold(request.language, text)
 
 
 def special_tokens(domains: Sequence[str]) -> list[str]:
     """All special tokens of the writer's tokenizer: padding and ends, controls, slots."""
-    controls = [f"<in:{language}>" for language in ("en", "zh")]
-    controls += [f"<{kind}:{name}>" for kind, names in (("part", PARTS), ("tone", TONES), ("aspect", ASPECTS), ("domain", domains)) for name in names]
+    controls = [f"<part:{part}>" for part in PARTS]
+    for language in LANGUAGES:
+        controls += [f"<voice:{language}:{tone}:{aspect}>" for tone in TONES for aspect in ASPECTS]
+        controls += [f"<domain:{language}:{domain}>" for domain in domains]
     return [PAD, BOS, EOS, *controls, *(f"<{slot}>" for slot in SLOTS)]
 
 
 def prompt(request: CopyRequest, domains: Sequence[str]) -> list[str]:
-    """The control tokens of a request."""
+    """The control tokens of a request. Language, tone and aspect are one token: what depends on all three is learned in a fraction of the steps
+    that it takes to learn to combine them.
+
+    Raises:
+        TrainingError: a slot that there is none of.
+    """
+    if unknown := set(request.slots) - set(SLOTS):
+        raise TrainingError(f"No slot '{min(unknown)}': there are {', '.join(SLOTS)}.")
     domain = request.domain if request.domain in domains else "general"
-    controls = [f"<in:{request.language}>", f"<part:{request.part}>", f"<tone:{request.tone}>", f"<aspect:{request.aspect}>", f"<domain:{domain}>"]
-    return [BOS, *controls, *(f"<{slot}>" for slot in SLOTS if slot in request.slots)]
+    controls = [f"<part:{request.part}>", f"<voice:{request.language}:{request.tone}:{request.aspect}>", f"<domain:{request.language}:{domain}>"]
+    return [BOS, *controls, *(f"<{slot}>" for slot in request.slots)]
 
 
 def _sampled(logits: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

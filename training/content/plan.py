@@ -25,8 +25,10 @@ CHANNEL_PARTS: Mapping[str, tuple[str, ...]] = {
 MOST_EXTRA = {"title": 2, "push": 2, "subject": 1, "body": 4, "paragraph": 4}
 """Most slots beside the product's name. Above it a text of this length becomes a list."""
 FEWEST_EXTRA = {"body": 2, "paragraph": 2}
-TOGETHER = 2
-"""Facts that share one slot: "a weight of 1.4 kg and 20 hours of ..."."""
+TOGETHER = {"body": 2, "paragraph": 2}
+"""Facts that share one slot ("a weight of 1.4 kg and ..."); one in short parts."""
+DULL = {"weight", "warranty", "minimum age"}
+"""Quantities that come after others."""
 
 SPEAKS_OF: Mapping[str, Mapping[str, float]] = {
     # How much a slot has to say on an aspect; a hand-made prior.
@@ -64,7 +66,7 @@ class ProfileLike(Protocol):
 
 @dataclass(frozen=True)
 class CopyRequest:
-    """What the writer is asked for: a part of a text, its controls and exactly the slots that must stand in it."""
+    """What the writer is asked for: a part of a text, its controls and exactly the slots that must stand in it, in this order."""
 
     part: str
     language: str
@@ -86,7 +88,7 @@ class Saying:
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """A planned text. `vetoed` names facts left out because of a stated dislike."""
+    """A planned text; `sayings` in the order in which they will be said. `vetoed` names facts left out because of a stated dislike."""
 
     product_id: str
     part: str
@@ -100,8 +102,7 @@ class CopyPlan:
 
     @property
     def request(self) -> CopyRequest:
-        said = {saying.slot for saying in self.sayings}
-        return CopyRequest(self.part, self.language, self.tone, self.aspect, self.domain, tuple(slot for slot in SLOTS if slot in said))
+        return CopyRequest(self.part, self.language, self.tone, self.aspect, self.domain, tuple(saying.slot for saying in self.sayings))
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -159,7 +160,13 @@ def choose_aspects(
 
 
 def sayings(
-    ledger: FactLedger, aspect: str, language: str, profile: ProfileLike | None = None, barred: Collection[str] = (), turn: int = 0
+    ledger: FactLedger,
+    aspect: str,
+    language: str,
+    profile: ProfileLike | None = None,
+    barred: Collection[str] = (),
+    turn: int = 0,
+    part: str = "body",
 ) -> list[Saying]:
     """What could be said beside the product's name, the most useful first.
 
@@ -174,28 +181,38 @@ def sayings(
             groups.setdefault(fact.slot, []).append(fact)
     found = []
     for slot, facts in groups.items():
-        start = turn % len(facts)
-        chosen = (facts[start:] + facts[:start])[: TOGETHER if slot in {"spec", "detail"} else 1]
+        facts = sorted(facts, key=lambda fact: fact.name in DULL)
+        start = turn % max(1, sum(fact.name not in DULL for fact in facts))
+        chosen = (facts[start:] + facts[:start])[: TOGETHER.get(part, 1) if slot in {"spec", "detail"} else 1]
         liked = weights.get((chosen[0].name, str(chosen[0].value).casefold()), 0.0)
         score = 0.2 + SPEAKS_OF[aspect].get(slot, 0.0) + max(liked, 0.0)
         found.append(Saying(slot, _together(slot, [fact.phrases[language] for fact in chosen], language), tuple(chosen), score))
     return sorted(found, key=lambda saying: (-saying.score, SLOTS.index(saying.slot)))
 
 
-def pick(part: str, available: Sequence[Saying], known: Collection[frozenset[str]], rng: random.Random) -> tuple[Saying, ...]:
-    """The sayings of one text: the best-scored set that a text of this part can hold and the writer has learned to hold.
+def pick(
+    part: str, title: Saying, available: Sequence[Saying], known: Mapping[frozenset[str], Sequence[tuple[str, ...]]], rng: random.Random
+) -> tuple[Saying, ...]:
+    """The sayings of one text, in order: the best-scored ones that a text of this part can hold and the writer has learned to hold together.
 
-    `known` are the slot sets the writer knows for this part, tone and language; the score gets a little noise, so that variants differ.
+    `known` holds, by slot set, the orders the writer knows for this part, tone and language. How many facts are said, a little noise on their
+    scores and the order are chance, so that variants differ.
     """
-    by_slot = {saying.slot: saying for saying in available}
-    most, fewest = MOST_EXTRA.get(part, 0), min(FEWEST_EXTRA.get(part, 0), len(by_slot))
-    best: tuple[float, tuple[str, ...]] = (-1.0, ())
-    for slots in sorted(known, key=sorted):
-        extra = slots - {"title"}
-        if "title" in slots and extra <= by_slot.keys() and fewest <= len(extra) <= most:
-            score = sum(by_slot[slot].score for slot in sorted(extra)) + rng.random()
-            best = max(best, (score, tuple(slot for slot in SLOTS if slot in extra)))
-    return tuple(by_slot[slot] for slot in best[1])
+    by_slot = {saying.slot: saying for saying in available} | {"title": title}
+    most, fewest = MOST_EXTRA.get(part, 0), FEWEST_EXTRA.get(part, 0)
+    fitting = [slots for slots in known if "title" in slots and slots <= by_slot.keys() and len(slots) - 1 <= most]
+    if not fitting:
+        return (title,)
+    sizes = sorted({len(slots) for slots in fitting})
+    sizes = [size for size in sizes if size - 1 >= fewest] or sizes[-1:]
+    size = rng.choice(sizes)
+    scores = [
+        (sum(by_slot[slot].score for slot in sorted(slots)) + rng.random(), sorted(slots))
+        for slots in sorted(fitting, key=sorted)
+        if len(slots) == size
+    ]
+    best = max(scores)[1]
+    return tuple(by_slot[slot] for slot in rng.choice(known[frozenset(best)]))
 
 
 def fill(text: str, plan: CopyPlan) -> str:

@@ -51,6 +51,16 @@ CALENDAR = set("monday tuesday wednesday thursday friday saturday sunday i i'd i
 HIDDEN = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\u00ad]")
 NEGATION = {"en": r"\b(not|no|never|without|isn't|aren't|non)[\s-]+(\w+\s+)?$", "zh": r"(不是|并非|没有|不|非|无)$"}
 
+LABELS = {
+    "en": {"material": "materials?", "color": "colou?rs?", "brand": "brand|manufacturer", "price": "price"},
+    "zh": {"material": "材质", "color": "颜色", "brand": "品牌", "price": "售价|价格"},
+}
+LABELLED = {
+    "en": r"\b(?:{label}) is |(?:^|[.!?;]\s)(?:{label}): ",
+    "zh": r"(?:{label})[是为]|(?:^|[。！？；，])(?:{label})[：:]",
+}
+"""Behind a label and "is", or a label and a colon where a sentence begins ("maker and material: ..." names two), stands that attribute's value."""
+
 Span = tuple[int, int]
 
 
@@ -114,7 +124,7 @@ class Policy:
             return self._result([Violation("empty", 0, 0, "", "no text")], language)
         folded, places = _folded(text)
         reading = _Reading(text, folded, places, language, facts)
-        found = [*_odd_characters(reading), *_numbers(reading), *_unknown_names(reading, self.brands), *_negations(reading)]
+        found = [*_odd_characters(reading), *_numbers(reading), *_unknown_names(reading, self.brands), *_negations(reading), *_mislabelled(reading)]
         for rule in self.rules[language]:
             found += _claims(reading, rule)
         return self._result(found, language)
@@ -130,11 +140,11 @@ class _Reading:
     def __init__(self, text: str, folded: str, places: list[int], language: str, facts: Sequence[Fact]) -> None:
         self.text, self.folded, self.places, self.language = text, folded, places, language
         self.facts = [fact for fact in facts if fact.value is not False]
-        self.names = [span for fact in self.facts if fact.name in NAMES for span in self._stated(fact)]
-        self.spans = self.names + [span for fact in self.facts if fact.name not in NAMES for span in self._stated(fact)]
+        self.names = [span for fact in self.facts if fact.name in NAMES for span in self.stated(fact)]
+        self.spans = self.names + [span for fact in self.facts if fact.name not in NAMES for span in self.stated(fact)]
         self.known = " | ".join(form for fact in self.facts if fact.name not in NAMES for form in _forms(fact, labels=True))
 
-    def _stated(self, fact: Fact) -> list[Span]:
+    def stated(self, fact: Fact) -> list[Span]:
         return [span for form in _forms(fact) for span in _occurrences(form, self.folded)]
 
     def within(self, start: int, end: int, spans: Sequence[Span]) -> bool:
@@ -239,6 +249,15 @@ def _negations(reading: _Reading) -> Iterable[Violation]:
                 for start, end in _occurrences(form, reading.folded):
                     if match := re.search(NEGATION[reading.language], reading.folded[:start]):
                         yield reading.violation("negation", match.start(), end, "denies a fact of this product")
+
+
+def _mislabelled(reading: _Reading) -> Iterable[Violation]:
+    """ "The material is …" must go on with this product's material, and so on: a true value on the wrong attribute is a false claim."""
+    for name, label in LABELS[reading.language].items():
+        spans = [span for fact in reading.facts if fact.name == name for span in reading.stated(fact)]
+        for match in re.finditer(LABELLED[reading.language].format(label=label), reading.folded):
+            if not any(start == match.end() for start, _ in spans):
+                yield reading.violation("attribute", *match.span(), f"what follows is not this product's {name}")
 
 
 def _odd_characters(reading: _Reading) -> Iterable[Violation]:

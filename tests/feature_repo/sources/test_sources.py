@@ -33,7 +33,7 @@ def folder_of(name: str, request: pytest.FixtureRequest) -> Path:
         return CORNER_SHOP
     if name == "demo":
         folder: Path = request.getfixturevalue("tmp_path")
-        (folder / "demo.toml").write_text("shoppers = 60\nproducts_per_category = 10\ndays = 30\n")
+        (folder / "demo.toml").write_text("shoppers = 60\nproducts_per_category = 10\ndays = 80\n")
         return folder
     return Path(request.getfixturevalue("data") / name)
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from training.content import corpus
-from training.content.facts import ledger
+from training.content.facts import FactLedger, ledger
 from training.content.plan import ASPECTS, PARTS, TONES
 from training.content.policy import Policy
 
@@ -35,13 +35,23 @@ def test_no_line_of_the_grammar_claims_anything(language: str) -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_no_sentence_depends_on_what_fills_it(language: str) -> None:
     lines = [text for alternatives in corpus.grammar(language).values() for text in alternatives]
-    assert not [text for text in lines if re.search(r"\ban? <|<title>'s|<title> (is|are|was|were|has|have|does)\b", text, re.IGNORECASE)]
+    assert not [text for text in lines if re.search(r"\ban? <|<title>'s|<title> (is|are|was|were|has|have|does|[a-z]{3,}s)\b", text, re.IGNORECASE)]
 
 
 def test_only_safe_sentences_of_descriptions_are_learned() -> None:
-    description = "Made of steel. It is made of steel. Astronauts swear by steel. The colour is sand. Nothing here."
-    found = corpus.from_descriptions([(BOOK, {"en": description, "zh": "材质是钢。宇航员爱钢。"})], Policy.load())
-    assert found["en"] == ["Made of <material>.", "The colour is <color>."]
+    def product(material: str, color: str, chinese: str) -> tuple[FactLedger, dict[str, str]]:
+        english = f"Made of {material}. It is made of {material}. Astronauts swear by {material}. The colour is {color}. There are 4 seats."
+        row = {"product_id": "p", "title": "T", "attributes": {"material": material, "colour": color, "seats": 4}, "attributes_zh": {"材质": chinese}}
+        return ledger(row), {"en": english, "zh": f"材质是{chinese}。宇航员爱{chinese}。"}
+
+    products = [
+        product("steel", "sand", "钢"),
+        product("oak", "walnut", "橡木"),
+        product("wool", "walnut", "羊毛"),
+        product("walnut", "walnut", "胡桃木"),
+    ]
+    found = corpus.from_descriptions(products, Policy.load())
+    assert found["en"] == ["Made of <material>."], "three materials; but two colours, one of which is a material too"
     assert found["zh"] == ["材质是<material>。"]
 
 
