@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from feature_repo.home import ShopHome
 from feature_repo.ingest import ingest, read_tables
 from feature_repo.settings import Settings
 from feature_repo.sources import READERS
-from feature_repo.store import current, repo_config
+from feature_repo.store import current, materialise, repo_config
 from feature_repo.transforms import interest, products, social
 from feature_repo.transforms.acts import acts
 from feature_repo.windows import Declared, execute
@@ -146,7 +146,7 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
         defined = definitions(current(home))
         store.apply(defined.all())
     with stage("materialise"):
-        store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
+        materialise(store, as_of)
         (folder / home.registry_db.name).replace(home.registry_db)
         (folder / home.online_db.name).replace(home.online_db)
     version = f"{version}-{_content(folder)}"
@@ -261,6 +261,7 @@ def _content(folder: Path) -> str:
     for file in sorted(folder.glob("*.parquet")):
         total = connection.execute(f"select count(*), sum(hash(t)::hugeint) from '{file}' t").fetchone()
         found.update(f"{file.name}:{total}".encode())
+    connection.close()
     return found.hexdigest()[:10]
 
 

@@ -1,11 +1,15 @@
 """Feast's FeatureStore of a shop's home, and the fingerprint by which a model knows the features it was trained with."""
 
 import hashlib
+import io
 import json
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import ibis
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
 from feast import FeatureStore
@@ -42,6 +46,16 @@ def open_store(home: ShopHome) -> FeatureStore:
     if not home.registry_db.exists() or not current(home).exists():
         raise FeatureRepoError(f"Shop '{home.shop}' has no features yet: run `make features SHOP={home.shop}`.")
     return FeatureStore(config=repo_config(home))
+
+
+def materialise(store: FeatureStore, as_of: datetime) -> None:
+    """Write every view's latest values as of a moment to the online store, without Feast's coloured lines on stdout."""
+    with redirect_stdout(io.StringIO()):
+        store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
+    # Feast reads through Ibis' default session; left open, DuckDB's bindings print pages about it when the process ends.
+    if ibis.options.default_backend is not None:
+        ibis.options.default_backend.disconnect()
+        ibis.options.default_backend = None
 
 
 def features_of(store: FeatureStore, entity: str, rows: pd.DataFrame) -> pd.DataFrame:

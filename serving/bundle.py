@@ -175,7 +175,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="port to listen on (default: STORYSHELF_PORT, 3000)")
     arguments = parser.parse_args()
     logs.configure()
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar per file of a few megabytes
     try:
         settings = ServingSettings()
         home = ShopHome.open(settings, arguments.shop)
