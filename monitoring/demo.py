@@ -1,4 +1,4 @@
-"""`make demo`: python -m monitoring.demo [--weeks 2] [--shoppers 2000] [--drift taste_shift] [--placebo]
+"""`make demo`: python -m monitoring.demo [--weeks 2] [--shoppers 6000] [--drift taste_shift] [--placebo]
 
 Simulated shoppers use the running service for simulated weeks: they ask for their feed over HTTP, look at what comes, click and
 buy as the frozen response model says (docs/simulator.md), and post their events. Time passes by moving the shop's clock. It ends with
@@ -238,7 +238,7 @@ class Plan:
     """What is run: `drift` sets in at the beginning of week `drift_week` (from 1)."""
 
     weeks: int = 2
-    shoppers: int = 2000
+    shoppers: int = 6000
     items: int = 6
     drift: Drift = field(default_factory=Drift)
     drift_week: int = 2
@@ -567,7 +567,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--shop", default="demo", help="shop whose service is used (a demo shop)")
     parser.add_argument("--weeks", type=int, default=2, help="simulated weeks")
-    parser.add_argument("--shoppers", type=int, default=2000, help="how many of the shop's shoppers may come")
+    parser.add_argument("--shoppers", type=int, default=6000, help="how many of the shop's shoppers may come")
     parser.add_argument("--items", type=int, default=6, help="products per feed")
     parser.add_argument("--drift", choices=sorted(NAMED_DRIFTS), default="none", help="what goes wrong")
     parser.add_argument("--drift-week", type=int, default=2, help="week in which it begins, from 1")
