@@ -35,7 +35,9 @@ from training.content.plan import (
 from training.content.policy import Policy
 
 ROUNDS = 4
-"""Times the writer may try before a template steps in."""
+"""Times the writer may try a plan before it is made shorter, and at last a template steps in."""
+SHORTER = 2
+"""Facts that a text may lose on the way before a template says all of them."""
 LONGEST: Mapping[str, int] = {
     "title": 120,
     "push": 220,
@@ -236,7 +238,7 @@ class Composer:
 
         if self.writer and places:
             seed = zlib.crc32("|".join(str(job.request.seed) for job in jobs).encode())
-            for _ in range(2):  # as planned, then what is still open with one fact less
+            for _ in range(1 + SHORTER):  # as planned, then what is still open with a fact less, and one less
                 requests = [job.plans[at].request for job, at in places]
                 _, written = self.writer.write_until(requests, accept, seed, self.rounds)
                 self.counts["drafts"] += written
@@ -250,15 +252,15 @@ class Composer:
             job.done[at] = self._template(job, at)
 
     def _shorter(self, plan: CopyPlan) -> CopyPlan:
-        """The plan without its least useful fact, if the writer knows how to say the rest in this order; else as it was."""
+        """The plan without its least useful fact, in an order the writer knows for the rest; as it was if there is none or nothing to leave out."""
         extra = [saying for saying in plan.sayings if saying.slot not in {"title", "interest"}]
         if not extra or self.writer is None:
             return plan
         least = min(extra, key=lambda saying: saying.score)
-        rest = tuple(saying for saying in plan.sayings if saying is not least)
-        order = tuple(saying.slot for saying in rest)
-        known = self.writer.known(plan.language, plan.part, plan.tone).get(frozenset(order), ())
-        return replace(plan, sayings=rest) if order in known else plan
+        rest = {saying.slot: saying for saying in plan.sayings if saying is not least}
+        known = self.writer.known(plan.language, plan.part, plan.tone).get(frozenset(rest), ())
+        order = tuple(rest) if tuple(rest) in known else next(iter(known), None)
+        return replace(plan, sayings=tuple(rest[slot] for slot in order)) if order else plan
 
     def _passes(self, job: Job, at: int, text: str) -> bool:
         plan = job.plans[at]
