@@ -160,6 +160,9 @@ class Rows:
         return Rows(self.matrix[keep], self.relevance[keep], self.group[keep], self.at[keep])
 
 
+NO_ROWS = Rows(np.zeros((0, len(RANKER_FEATURES)), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0))
+
+
 @dataclass(frozen=True)
 class Slate:
     """Products to be scored for one person, with the retrievers' scores and ranks (NaN where not proposed)."""
@@ -280,8 +283,7 @@ def training_rows(groups: Sequence[Group], retrievers: Sequence[RetrieverSet], r
     slates = training_slates(groups, retrievers, settings)
     parts = list(feature_rows(slates, reader, weights))
     if not parts:
-        nothing = np.zeros(0, np.float32)
-        return Rows(np.zeros((0, len(RANKER_FEATURES)), np.float32), nothing, np.zeros(0, np.int64), np.zeros(0))
+        return NO_ROWS
     sizes = [len(part) for part in parts]
     relevance = [[group.relevance.get(product, 0.0) for product in slate.product_ids] for group, slate in zip(groups, slates, strict=True)]
     return Rows(
@@ -309,6 +311,40 @@ class Audience:
             products.append(frozenset(found.values()))
             repeat.append(frozenset(found[product] for product in wanted & before))
         return Targets(tuple(person.user_id for person in self.people), tuple(products), tuple(repeat))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An audience as serving would have met it at a period's start: each one's candidates, and their ranker rows float32[m, F]."""
+
+    people: Audience
+    targets: Targets
+    candidates: tuple[Candidates, ...]
+    rows: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, people: Audience, retriever: RetrieverSet, cut: datetime, reader: Reader, weights: Floats, count: int) -> "Scored":
+        """`retriever` fitted before `cut`, `count` candidates from each of its parts, `weights` float32[8] of the profile."""
+        candidates = [retriever.retrieve(person.history, cut, count, person.interests) for person in people.people]
+        slates = [full_slate(person, found, retriever) for person, found in zip(people.people, candidates, strict=True)]
+        return cls(people, people.targets(retriever), tuple(candidates), tuple(feature_rows(slates, reader, weights)))
+
+    def labelled(self) -> Rows:
+        """The rows of all who have a target among their candidates, as label groups."""
+        relevance = [
+            np.isin(found.index, list(wanted)).astype(np.float32) for found, wanted in zip(self.candidates, self.targets.products, strict=True)
+        ]
+        places = [place for place, values in enumerate(relevance) if values.any()]
+        if not places:
+            return NO_ROWS
+        sizes = [len(relevance[place]) for place in places]
+        at = np.array([self.people.people[place].at for place in places])
+        return Rows(
+            np.concatenate([self.rows[place] for place in places]),
+            np.concatenate([relevance[place] for place in places]),
+            np.repeat(np.arange(len(places)), sizes),
+            np.repeat(at, sizes),
+        )
 
 
 def audience(

@@ -38,8 +38,8 @@ from training import dataset, gates, labels
 from training.content.facts import ledger
 from training.content.policy import Policy
 from training.content.train import Effort, WriterTraining, train_writer
-from training.dataset import Audience, Catalogue, Reader
-from training.evaluate import Ranking, Report, evaluate, measures, recall, table
+from training.dataset import Catalogue, Reader, Scored
+from training.evaluate import Report, evaluate, measures, recall, table
 from training.gates import Decision
 from training.labels import Periods
 from training.profile import ProfileModel
@@ -146,7 +146,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         people = dataset.audience(shop.events, shop.kind, periods.tune, periods.test, shop.reader, settings, shop.repeat_buying)
         base = shop.retrievers(periods.tune, Params(), weights)
         params, tuned_figures = tune.tuned(base, shop.events, periods.tune, people)
-        fitted = [shop.retrievers(cut, params, weights) for cut in periods.cuts]
+        fitted = [shop.retrievers(cut, params, weights) for cut in periods.cuts]  # the last but one at the start of the tuning period
     with timings.step("label groups"):
         found = labels.labels_of(shop.events, shop.kind, periods, settings)
         groups = dataset.groups_of(found, shop.reader, fitted, periods, settings)
@@ -154,14 +154,19 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
     with timings.step("ranker"):
         meta = ModelMeta("ranker", "lambdamart", window=_window(periods))
         earlier = rows.where(rows.at < periods.test.timestamp())
-        ranker, figures = ranker_train.fit(earlier.matrix, earlier.relevance, earlier.group, RANKER_FEATURES, meta, settings)
-        trees = int(figures["ranker_trees"])
+        train = earlier.where(earlier.at < periods.tune.timestamp())
+        watch = Scored.of(people, fitted[-2], periods.tune, shop.reader, profile.weights, settings.candidates).labelled()
+        if not len(train.group) or not len(watch.group):  # too short a past for a tuning period
+            train, watch = ranker_train.halves(earlier)
+        trees, watched = ranker_train.enough_trees(train, watch, settings)
+        ranker = ranker_train.fit(earlier, RANKER_FEATURES, meta, settings, trees)
     with timings.step("evaluation"):
         measured = evaluate_all(shop, fitted[-1], profile, ranker, settings)
     with timings.step("final fit"):
         final = shop.retrievers(periods.end, params, weights)
-        ranker = ranker_train.refit(rows.matrix, rows.relevance, rows.group, RANKER_FEATURES, meta, settings, trees)
-    figures |= {"tuned_" + name + "_ndcg_10": value for name, value in tuned_figures.items()} | {"label_groups": float(len(groups))}
+        ranker = ranker_train.fit(rows, RANKER_FEATURES, meta, settings, trees)
+    figures = {"ranker_trees": float(trees), "ranker_tuning_ndcg_10": watched, "label_groups": float(len(groups))}
+    figures |= {"tuned_" + name + "_ndcg_10": value for name, value in tuned_figures.items()}
     sample = pd.DataFrame(rows.matrix[:20], columns=list(RANKER_FEATURES))
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
 
@@ -170,10 +175,12 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start."""
     cut = shop.periods.test
     people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
-    targets = people.targets(retrievers)
-    candidates = [retrievers.retrieve(person.history, cut, settings.candidates, person.interests) for person in people.people]
+    scored = Scored.of(people, retrievers, cut, shop.reader, profile.weights, settings.candidates)
+    targets, candidates = scored.targets, scored.candidates
     rankings = {METHODS[name]: tune.ranking(retrievers, name, cut, people) for name in RETRIEVERS}
-    rankings["ranker"] = _ranked(shop, retrievers, profile, ranker, people, candidates)
+    rankings["ranker"] = [
+        found.index[np.argsort(-ranker.score(rows), kind="stable")][:10] for found, rows in zip(candidates, scored.rows, strict=True)
+    ]
     categories = [str(category) for category in retrievers.fitted.categories]
     report = {method: evaluate(found, targets, categories) for method, found in rankings.items()}
     pairs = zip(rankings["ranker"], rankings[METHODS["popular"]], targets.products, strict=True)
@@ -189,14 +196,6 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     of_ranker |= {f"{part}_targets_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
     of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS} | {"above_popular_upper": bound}
     return Measured(report, shared | of_retrievers, shared | of_ranker)
-
-
-def _ranked(
-    shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ranker: Ranker, people: Audience, candidates: Sequence[Any]
-) -> list[Ranking]:
-    slates = [dataset.full_slate(person, found, retrievers) for person, found in zip(people.people, candidates, strict=True)]
-    parts = dataset.feature_rows(slates, shop.reader, profile.weights)
-    return [found.index[np.argsort(-ranker.score(rows), kind="stable")][:10] for found, rows in zip(candidates, parts, strict=True)]
 
 
 def _window(periods: Periods) -> tuple[str, str]:

@@ -10,8 +10,9 @@ import pytest
 from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
 from training import gates
+from training.dataset import Rows
 from training.errors import TrainingError
-from training.ranker.train import refit
+from training.ranker.train import fit
 from training.registry import ModelFolder, ModelMeta, ModelVersion, RunFacts, by_alias, champion, download, log_and_register
 from training.settings import TrainingSettings
 
@@ -26,7 +27,8 @@ def meta(**metrics: float) -> ModelMeta:
 def folder(path: Path, seed: int = 0, **metrics: float) -> ModelFolder:
     matrix = np.random.default_rng(seed).random((40, 2), np.float32)
     relevance = (matrix[:, 0] > 0.5).astype(np.float32)
-    refit(matrix, relevance, np.repeat(np.arange(4), 10), NAMES, meta(), SETTINGS, 3).save(path)
+    group = np.repeat(np.arange(4), 10)
+    fit(Rows(matrix, relevance, group, group.astype(float)), NAMES, meta(), SETTINGS, 3).save(path)
     return ModelFolder.write(path, meta(**metrics))
 
 
