@@ -8,6 +8,7 @@ MLflow is imported where it is used: the running service reads model folders and
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -333,7 +334,8 @@ def main() -> None:
     print(f"MLflow of shop '{home.shop}' on http://{settings.mlflow_host}:{settings.mlflow_port} (Ctrl-C stops it)", flush=True)
     place = ["--host", settings.mlflow_host, "--port", str(settings.mlflow_port)]
     store = ["--backend-store-uri", home.mlflow_uri, "--artifacts-destination", home.mlflow_artifacts.resolve().as_uri()]
-    sys.exit(subprocess.call([sys.executable, "-m", "mlflow", "server", *place, *store]))
+    # Becomes the server: a signal to this process ends it and the workers it started.
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *place, *store])  # noqa: S606
 
 
 if __name__ == "__main__":
