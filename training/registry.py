@@ -334,6 +334,7 @@ def main() -> None:
     print(f"MLflow of shop '{home.shop}' on http://{settings.mlflow_host}:{settings.mlflow_port} (Ctrl-C stops it)", flush=True)
     place = ["--host", settings.mlflow_host, "--port", str(settings.mlflow_port)]
     store = ["--backend-store-uri", home.mlflow_uri, "--artifacts-destination", home.mlflow_artifacts.resolve().as_uri()]
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven worker processes for jobs that this shop never starts
     # Becomes the server: a signal to this process ends it and the workers it started.
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", *place, *store])  # noqa: S606
 
