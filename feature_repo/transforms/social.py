@@ -59,7 +59,7 @@ def social(bench: Workbench) -> None:
     ties = _ties(edges, users, last)
     static = bool((edges["since_day"] <= int(np.min(active["day"], initial=last))).all())
     days, starts = np.unique(active["day"], return_index=True)
-    ends = np.r_[starts[1:], len(active["day"])]
+    ends = np.r_[starts, len(active["day"])][1:]
     for day, start, end in zip(days, starts, ends, strict=True):
         who = np.asarray(active["user_id"][start:end])
         ties = ties if static else _ties(edges, users, int(day))
@@ -68,6 +68,7 @@ def social(bench: Workbench) -> None:
         rows.append(_scalars(who, int(day), ties, state))
         if len(edges) and len(keys):
             tops.append(_top(who, int(day), ties, state))
+    rows = rows or [_scalars(np.zeros(0, np.int64), last, ties, state)]  # a shop that knows nobody
     bench.add("social", pd.concat(rows, ignore_index=True))
     empty = pd.DataFrame({"user_id": [], "day": [], "key": [], "follow": [], "member": []})
     empty = empty.astype({"user_id": "int32", "day": "int64", "key": "int32"})

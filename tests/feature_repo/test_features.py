@@ -249,6 +249,16 @@ def test_a_home_without_features_says_what_to_run(tmp_path: Path) -> None:
         open_store(home)
 
 
+def test_a_shop_that_knows_nobody_has_features_of_its_products(tmp_path: Path) -> None:
+    (tmp_path / "products.csv").write_text("product_id,title,price,currency,valid_from\na,Mug,1,EUR,2024-01-01\nb,Cup,2,EUR,2024-01-01\n")
+    (tmp_path / "events.csv").write_text("event_type,user_id,product_id,event_time\nview,,a,2024-02-01T00:00:00Z\n")
+    settings = Settings(home=tmp_path / "homes")
+    made = prepare(settings, "nobody", tmp_path)
+    report = build(made, settings, progress=False)
+    assert (report.users, report.products) == (0, 2)
+    assert ProductMatrix.load(made).product_ids.tolist() == ["a", "b"]
+
+
 def test_feasts_command_applies_the_definitions(home: ShopHome) -> None:
     environment = {**os.environ, "STORYSHELF_SHOP_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
     command = [str(Path(sys.executable).parent / "feast"), "-c", "feature_repo", "apply", "--skip-source-validation"]
