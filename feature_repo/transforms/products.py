@@ -66,7 +66,7 @@ def offers(bench: Workbench) -> Undated:
     """Make table `offers` (product_offer): one row per product and change of price, stock, category or brand.
 
     A dated row of the catalogue holds from `valid_from`. An undated product is known (without a price) from a day before the first event;
-    its price is the median of what a UTC day's events show (purchases before others), known from the day after; what the catalogue
+    its price is the lower median of what a UTC day's events show (purchases before others), known from the day after; what the catalogue
     says now holds from the build on.
     """
     products = bench.tables["products"]
@@ -86,7 +86,8 @@ def offers(bench: Workbench) -> Undated:
         create or replace table _prices as
         with daily as (
             select e.product_id, e.known_us // {DAY_US} as day,
-                   coalesce(median(price) filter (event_type = 'purchase'), median(price)) as price
+                   -- The lower median: a price that somebody really saw, not the mean of two.
+                   coalesce(quantile_disc(price, 0.5) filter (event_type = 'purchase'), quantile_disc(price, 0.5)) as price
             from events e join _first f on f.product_id = e.product_id and not f.dated
             where price is not null and event_type in ('purchase', 'cart', 'view', 'impression', 'click') group by 1, 2),
         stepped as (select *, lag(price) over (partition by product_id order by day) as before from daily)
