@@ -31,7 +31,7 @@ from tqdm import tqdm
 from feature_repo import logs
 from feature_repo.declarations import PRODUCT_ACTIVITY, USER_ACTIVITY, USER_COPY_TASTE
 from feature_repo.definitions import definitions
-from feature_repo.embedding import Embedder, SentenceTransformers, TfidfSvd
+from feature_repo.embedding import Embedder, SentenceTransformers, TfidfSvd, load_embedder
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.ingest import ingest, read_tables
@@ -112,7 +112,10 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
     folder = _new_folder(home, version)
     with stage("read"):
         tables = read_tables(home)
-        tables["events"] = tables["events"][_known(tables["events"], as_of)]
+        known = _known(tables["events"], as_of)
+        if waiting := int((~known).sum()):
+            log.info("%d events lie after the shop's clock or arrived after it: a later build takes them in.", waiting)
+        tables["events"] = tables["events"][known]
         bench = Workbench.open(tables, as_of, folder)
     with stage("text"):
         model = embedder or _embedder(settings, products.latest(tables["products"]))
@@ -172,6 +175,12 @@ _TABLES = (
 
 def _known(events: pd.DataFrame, as_of: datetime) -> pd.Series:
     return events[["event_time", "arrived_at"]].max(axis=1) <= pd.Timestamp(as_of)
+
+
+def _kept_embedder(home: ShopHome) -> Embedder | None:
+    """The embedding of the last build: the models were trained with it, and only with the same one can products that came later be added to them."""
+    folder = current(home) / "embedding"
+    return load_embedder(folder) if folder.exists() and not os.environ.get("STORYSHELF_EMBEDDING") else None
 
 
 def _embedder(settings: Settings, catalogue: pd.DataFrame) -> Embedder:
@@ -280,7 +289,7 @@ def prepare(settings: Settings, shop: str, data: Path | None) -> ShopHome:
     is_folder = bool(shop) and shop not in READERS and folder.is_dir()
     if is_folder and data is None:
         data, shop = folder, slug(folder.resolve().name)
-    home = ShopHome(settings.home / shop) if shop else None
+    home = ShopHome.named(settings, shop) if shop else None
     remembered = home.manifest() if home and home.manifest_file.exists() else {}
     if shop not in READERS and data is None and not remembered.get("source"):
         home = ShopHome.open(settings, shop)
@@ -304,7 +313,7 @@ def main() -> None:
     settings = Settings()
     try:
         home = prepare(settings, arguments.shop or settings.shop, arguments.data)
-        print(build(home, settings).text())
+        print(build(home, settings, embedder=_kept_embedder(home)).text())
         home.remember_as_last()
     except StoryshelfError as error:
         print(error, file=sys.stderr)

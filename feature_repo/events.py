@@ -56,7 +56,7 @@ class Column:
 
     `required`: the shop's file must have the column. `nullable`: its cells may be empty. `values`: the only ones allowed.
     `user`: holds a user's id, which is stored as a pseudonym only. `minimum` and `maximum` are allowed values themselves, `above` is not.
-    `filled`: what the shop leaves empty is filled in at the door.
+    `filled`: what the shop leaves empty is filled in at the door. `folded`: capitals and blanks around don't matter.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Column:
     above: float | None = None
     user: bool = False
     filled: bool = False
+    folded: bool = False
 
     @property
     def pandas_dtype(self) -> str:
@@ -173,7 +174,7 @@ EVENTS = Table(
         Column("rating", "number", "Stars of a review.", "4", minimum=1, maximum=5),
         Column("request_id", "id", "Request whose answer was shown or acted on.", "r-00a6"),
         Column("position", "integer", "Place on the shelf it was shown at, from 1.", "4", minimum=1),
-        Column("channel", "id", "Where: site, push, email and so on.", "site"),
+        Column("channel", "id", "Where: site, push, email and so on.", "site", folded=True),
         Column("session_id", "id", "Visit or order it belongs to.", "s-1166"),
         Column(
             "context",
@@ -233,7 +234,7 @@ CONSENTS = Table(
     key=("user_id", "channel", "at"),
     columns=(
         Column("user_id", "id", "Whose decision.", "c-0031", required=True, nullable=False, user=True),
-        Column("channel", "id", "The channel it is about: email, push and so on.", "email", required=True, nullable=False),
+        Column("channel", "id", "The channel it is about: email, push and so on.", "email", required=True, nullable=False, folded=True),
         Column("granted", "flag", "true = may be written to, false = may not.", "yes", required=True, nullable=False),
         Column("at", "time", "When they decided; empty = before everything else.", "2024-01-15T10:00:00"),
     ),
@@ -246,7 +247,7 @@ CONTACTS = Table(
     key=("user_id", "channel"),
     columns=(
         Column("user_id", "id", "Whose address.", "c-0031", required=True, nullable=False, user=True),
-        Column("channel", "id", "The channel it belongs to.", "email", required=True, nullable=False),
+        Column("channel", "id", "The channel it belongs to.", "email", required=True, nullable=False, folded=True),
         Column("address", "text", "The address itself.", "reader.31@corner.example", required=True, nullable=False),
         Column("language", "text", "Language to write in, if it differs from the user's.", "en"),
     ),

@@ -148,11 +148,20 @@ class ShopHome:
         return self.root / "key"
 
     @classmethod
-    def create(cls, settings: Settings, shop: str) -> "ShopHome":
-        """The shop's home, made if it is not there yet (then with a new key unless one is set)."""
+    def named(cls, settings: Settings, shop: str) -> "ShopHome":
+        """Where the home of `shop` is, or would be.
+
+        Raises:
+            FeatureRepoError: no name of a shop, which could lead out of the folder of homes.
+        """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", shop):
             raise FeatureRepoError(f"'{shop}' is no shop name: use letters, digits, '-' and '_', at most 64.")
-        home = cls(settings.home / shop)
+        return cls(settings.home / shop)
+
+    @classmethod
+    def create(cls, settings: Settings, shop: str) -> "ShopHome":
+        """The shop's home, made if it is not there yet (then with a new key unless one is set)."""
+        home = cls.named(settings, shop)
         if home.manifest_file.exists():
             return cls.open(settings, shop)
         home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -165,13 +174,15 @@ class ShopHome:
         """An existing home. Without a name: the one in settings, else the shop trained last.
 
         Raises:
-            FeatureRepoError: no such home, or its schema is newer than this program.
+            FeatureRepoError: no such home, its manifest is damaged, or its schema is newer than this program.
         """
         shop = shop or settings.shop or last_shop(settings)
-        home = cls(settings.home / shop)
+        home = cls.named(settings, shop)
         if not home.manifest_file.exists():
             raise FeatureRepoError(f"No home for shop '{shop}' in {settings.home}: run `make train SHOP={shop} DATA=<folder>` first.")
-        version = int(home.manifest()["schema_version"])
+        version = home.manifest().get("schema_version")
+        if not isinstance(version, int):
+            raise FeatureRepoError(home._damaged())
         if version > SCHEMA_VERSION:
             raise FeatureRepoError(
                 f"Home {home.root} has schema {version}, this program knows {SCHEMA_VERSION}: update Storyshelf, or `make reset SHOP={shop}`."
@@ -181,7 +192,13 @@ class ShopHome:
         return home
 
     def manifest(self) -> dict[str, Any]:
-        return dict(json.loads(self.manifest_file.read_text()))
+        try:
+            return dict(json.loads(self.manifest_file.read_text()))
+        except (ValueError, TypeError) as error:
+            raise FeatureRepoError(self._damaged()) from error
+
+    def _damaged(self) -> str:
+        return f"{self.manifest_file} is damaged: restore it, or delete that file and run `make train SHOP={self.shop} DATA=<folder>` again."
 
     def write_manifest(self, changes: dict[str, Any]) -> None:
         """Merge `changes` into the manifest, atomically."""
@@ -221,6 +238,8 @@ class ShopHome:
     def _new_key(self, settings: Settings) -> Pseudonyms:
         if settings.key:
             return Pseudonyms(_parse_key(settings.key))
+        if self.key_file.exists():  # of a home whose manifest was lost, or was not written yet when the program was killed
+            return Pseudonyms(_parse_key(self.key_file.read_text().strip()))
         key = secrets.token_bytes(32)
         descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

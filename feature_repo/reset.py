@@ -17,8 +17,8 @@ def reset(settings: Settings, shop: str, confirmed: bool) -> str:
     """
     if not shop:
         raise FeatureRepoError("Name the shop whose home to delete: `make reset SHOP=<name>`.")
-    home = ShopHome(settings.home / shop)
-    if not home.manifest_file.exists():
+    home = ShopHome.named(settings, shop)
+    if not home.root.is_dir():
         raise FeatureRepoError(f"There is no home for shop '{shop}' in {settings.home}.")
     if not confirmed:
         if not sys.stdin.isatty():

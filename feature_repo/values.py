@@ -65,7 +65,7 @@ def _text(column: Column, raw: pd.Series, zone: ZoneInfo) -> tuple[pd.Series, Ma
     if column.dtype == "id":
         long = pc.fill_null(pc.greater(pc.utf8_length(array), LONGEST_ID), False)
         masks.append((_mask(long), f"{column.name}: longer than {LONGEST_ID} characters"))
-    if column.values:
+    if column.values or column.folded:
         array = pc.utf8_lower(pc.utf8_trim_whitespace(array))
     return array.to_pandas().astype(object), masks
 
@@ -145,9 +145,12 @@ def _time(column: Column, raw: pd.Series, zone: ZoneInfo) -> tuple[pd.Series, Ma
 def _written_times(written: pa.ChunkedArray, zone: ZoneInfo) -> pd.Series:
     """ISO 8601 with an offset, ISO 8601 without one (then local), or unix time in seconds or milliseconds."""
     text = written.to_pandas()
-    digits = _mask(pc.fill_null(pc.match_substring_regex(written, r"^\s*\d{9,14}(\.\d+)?\s*$"), False))
+    digits = _mask(pc.fill_null(pc.match_substring_regex(written, r"^\s*(\d{9,14}(\.\d+)?|0|-\d+)\s*$"), False))
     offset = _mask(pc.fill_null(pc.match_substring_regex(written, OFFSET), False))
-    local = ~digits & ~offset & text.notna().to_numpy()
+    # pandas would also take "now" and "today" for times.
+    dated = _mask(pc.fill_null(pc.match_substring_regex(written, r"^\s*\d{4}"), False))
+    offset &= dated
+    local = dated & ~digits & ~offset
     moment = pd.Series(pd.NaT, index=text.index, dtype="datetime64[ns, UTC]")
     if digits.any():
         moment[digits] = _unix(pd.to_numeric(text[digits], errors="coerce"))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from feature_repo.home import ShopHome
 from serving.outbox import Outbox
 
+_CONTACTING = frozenset({"email", "push", "sms"})
 _EVERY_CHANNEL = ""
 """Key of an unsubscribe that names no channel."""
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +26,7 @@ class Standing(StrEnum):
 
     GRANTED = "granted"
     NO_CONSENT = "no consent"
-    WITHDRAWN = "consent withdrawn"
+    WITHDRAWN = "consent refused"
     UNSUBSCRIBED = "unsubscribed"
 
 
@@ -69,7 +70,12 @@ class Consent:
 
     def suppress(self, user_id: str, channel: str, source: str, at: datetime | None = None) -> None:
         """The user wants nothing more on the channel, as of `at` (the shop's time, default now); committed on return. `source` says who told us."""
-        self._outbox.suppress(user_id, channel, source, at or self._home.clock().now())
+        if at is None:
+            with self._lock:
+                self._refresh()
+            _, since = self._granted.get((user_id, channel), (False, _LONG_AGO))
+            at = max(self._home.clock().now(), since)  # the clock of a historical shop lies before consents given today
+        self._outbox.suppress(user_id, channel, source, at)
 
     def close(self) -> None:
         self._outbox.close()
@@ -105,9 +111,15 @@ class Consent:
         new = "SELECT user_id, channel, event_time FROM events WHERE rowid > ? AND rowid <= ?"
         rows = self._posted.execute(f"{new} AND event_type = 'unsubscribe' AND user_id IS NOT NULL", (self._posted_rowid, last)).fetchall()
         for user_id, channel, at in rows:
-            key, when = (str(user_id), str(channel or _EVERY_CHANNEL)), datetime.fromisoformat(str(at)).astimezone(UTC)
+            key, when = (str(user_id), _stopped_by(channel)), datetime.fromisoformat(str(at)).astimezone(UTC)
             self._stopped[key] = max(when, self._stopped.get(key, when))
         self._posted_rowid = last
+
+
+def _stopped_by(channel: str | None) -> str:
+    """The channel that an unsubscribe event stops: the one it names, all of them if it names none or only says where it was said (site)."""
+    named = (channel or "").strip().lower()
+    return named if named in _CONTACTING else _EVERY_CHANNEL
 
 
 def _latest_consents(file: Path) -> dict[tuple[str, str], tuple[bool, datetime]]:
@@ -132,6 +144,6 @@ def _unsubscribes(file: Path) -> dict[tuple[str, str], datetime]:
     last: dict[tuple[str, str], datetime] = {}
     for user_id, channel, at in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
         if user_id is not None:
-            key = (str(user_id), str(channel or _EVERY_CHANNEL))
+            key = (str(user_id), _stopped_by(channel))
             last[key] = max(at, last.get(key, at))
     return last

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from feature_repo.events import EventType
+from feature_repo.values import EARLIEST
 
 MAX_ITEMS = 100
 MAX_PRODUCTS = 50
@@ -91,7 +92,7 @@ class PostedEvent(Request):
     product_id: Id | None = Field(None, description="May be left out for `unsubscribe` only.")
     event_time: AwareDatetime = Field(strict=False, description="ISO 8601 with an offset.", examples=["2024-05-04T12:30:00+02:00"])
     sequence: int = Field(0, ge=0, lt=2**63, description="Breaks ties of event_time.")
-    quantity: float | None = Field(None, ge=0, le=1e9, allow_inf_nan=False)
+    quantity: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)
     price: float | None = Field(None, ge=0, le=1e9, allow_inf_nan=False)
     rating: float | None = Field(None, ge=1, le=5)
     request_id: Id | None = Field(None, description="Of the answer that was shown or acted on.")
@@ -106,6 +107,13 @@ class PostedEvent(Request):
         """A bare number would be taken for seconds, or milliseconds, since 1970: nobody can tell which was meant."""
         if not isinstance(value, datetime) and not (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]", value)):
             raise ValueError("must be ISO 8601 text with an offset, such as 2024-05-04T12:30:00Z")
+        return value
+
+    @field_validator("event_time")
+    @classmethod
+    def _early(cls, value: datetime) -> datetime:
+        if value.year < EARLIEST.year:
+            raise ValueError(f"is before {EARLIEST.year}")
         return value
 
 

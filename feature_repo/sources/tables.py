@@ -55,16 +55,32 @@ def read_file(file: Path) -> pd.DataFrame:
     try:
         if ".csv" in file.suffixes:
             return _read_csv(file)
-        frame: pd.DataFrame = parquet.read_table(file).to_pandas()
+        frame: pd.DataFrame = _as_text(parquet.read_table(file)).to_pandas()
         return frame
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, csv.Error, OSError, ValueError) as error:
         fault = _fault(file, error)
         raise FeatureRepoError(f"{file} can't be read: {fault}. Mend or remove it; nothing was changed.") from error
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    """Binary columns as text. Some writers of Parquet don't mark text as text.
+
+    Raises:
+        pyarrow.ArrowInvalid: one is not UTF-8.
+    """
+    for index, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+    return table
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
     with pa.input_stream(str(file), compression="detect") as stream:
         content = stream.read()
+    if b"\r" in content and b"\n" not in content:
+        raise ValueError("its lines end with CR alone (save it with LF or CR LF)")
+    if content.count(b'"') % 2:
+        raise ValueError('a quote (") is opened and never closed')
     header = content[: content.find(b"\n") if b"\n" in content else None].decode("utf-8-sig")
     if not header.strip():
         raise ValueError("it is empty, without even a header")

@@ -43,7 +43,8 @@ def interests(bench: Workbench) -> pa.Table:
     last_at[mine] = own["last_us"][row] / US
     of, key = places >> 24, places & (2**24 - 1)
     strength = np.abs(signals) @ np.asarray(SIGNAL_STRENGTH, np.float32)
-    order = np.argsort(of * 2**32 + (2**32 - 1 - np.minimum(strength * 1e4, 2.0**32 - 1).astype(np.int64)), kind="stable")
+    stated = signals[:, 6:].any(axis=1)  # what was said is kept whatever was done: a dislike is a veto
+    order = np.argsort(of * 2**32 + (2**32 - 1 - np.minimum((strength + 1e4 * stated) * 1e4, 2.0**32 - 1).astype(np.int64)), kind="stable")
     order = order[(_place_in(of[order]) < INTEREST_SIZE) & (strength[order] > 1e-6)]
     offsets = np.searchsorted(of[order], np.arange(len(moments["at_us"]) + 1)).astype(np.int32)
     names = pa.array(bench.frame("select name from keys order by key")["name"].astype(str), pa.string())
@@ -154,19 +155,27 @@ def _own_states(bench: Workbench) -> dict[str, Array]:
 
 
 def stated(bench: Workbench) -> None:
-    """Make table `_stated`: likes and dislikes per user and interest. A product counts for its category and its brand, with less weight."""
+    """Make table `_stated`: likes and dislikes per user and interest. A product counts for its category and its brand, with less weight.
+
+    The latest statement on a subject holds: it takes an opposite one back, and saying it again adds nothing. Of two at one moment the dislike holds.
+    """
     bench.sql(
         f"""create or replace table _stated as
         with latest as (
             select i.name, arg_max(product_category, at_us) as category, arg_max(product_brand, at_us) as brand
             from offers join items i using (product_id) group by 1),
+        said as (
+            select *, lag(sentiment) over (partition by user_id, subject_kind, subject order by at_us, sentiment desc) as before from _preferences),
+        changes as (
+            select user_id, subject_kind, subject, at_us, sentiment, 1.0 as sign from said where before is distinct from sentiment
+            union all select user_id, subject_kind, subject, at_us, before, -1.0 from said where before is not null and before <> sentiment),
         subjects as (
-            select p.user_id, p.sentiment, p.at_us, p.subject_kind || ':' || p.subject as name, 1.0 as weight
-            from _preferences p where p.subject_kind in ('category', 'brand')
-            union all select p.user_id, p.sentiment, p.at_us, 'category:' || l.category, {PRODUCT_PREFERENCE}
-            from _preferences p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.category <> ''
-            union all select p.user_id, p.sentiment, p.at_us, 'brand:' || l.brand, {PRODUCT_PREFERENCE}
-            from _preferences p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.brand <> '')
+            select p.user_id, p.sentiment, p.at_us, p.subject_kind || ':' || p.subject as name, sign as weight
+            from changes p where p.subject_kind in ('category', 'brand')
+            union all select p.user_id, p.sentiment, p.at_us, 'category:' || l.category, sign * {PRODUCT_PREFERENCE}
+            from changes p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.category <> ''
+            union all select p.user_id, p.sentiment, p.at_us, 'brand:' || l.brand, sign * {PRODUCT_PREFERENCE}
+            from changes p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.brand <> '')
         select user_id, key, at_us, coalesce(sum(weight) filter (sentiment = 'like'), 0) as liked,
                coalesce(sum(weight) filter (sentiment = 'dislike'), 0) as disliked
         from subjects join keys using (name) group by all"""

@@ -81,3 +81,34 @@ def test_reset_deletes_only_that_home_and_only_when_confirmed(settings: Settings
     assert (settings.home / "b").exists()
     with pytest.raises(FeatureRepoError, match="no home"):
         reset(settings, "a", confirmed=True)
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "..", ""])
+def test_no_name_leads_out_of_the_folder_of_homes(tmp_path: Path, name: str) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "home.json").write_text("{}")
+    settings = Settings(home=tmp_path / "homes")
+    with pytest.raises(FeatureRepoError):
+        reset(settings, name, confirmed=True)
+    with pytest.raises(FeatureRepoError):
+        ShopHome.open(settings, name)
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"schema_version": null}'])
+def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
+    settings = Settings(home=tmp_path)
+    home = ShopHome.create(settings, "corner")
+    home.manifest_file.write_text(content)
+    with pytest.raises(FeatureRepoError, match=r"home\.json is damaged"):
+        ShopHome.open(settings, "corner")
+
+
+def test_a_home_without_its_manifest_keeps_its_key(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    before = ShopHome.create(settings, "corner").pseudonyms(settings).user("u")
+    (tmp_path / "corner" / "home.json").unlink()
+    assert ShopHome.create(settings, "corner").pseudonyms(settings).user("u") == before
+    (tmp_path / "corner" / "home.json").unlink()
+    assert "Deleted" in reset(settings, "corner", confirmed=True)

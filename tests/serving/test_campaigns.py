@@ -95,7 +95,7 @@ def test_who_did_not_agree_or_has_no_address_is_left_out_and_counted(shop: Shop)
     write_contacts(shop.home, {shop.id_of(each): f"{each}@people.example" for each in IDS if each != "c-3"})
     tally = send(shop.run(), shop.users)
     assert sorted(shop.postmaster.recipients) == ["c-0@people.example", "c-1@people.example"]
-    assert tally.left_out == {"no consent": 2, "consent withdrawn": 1, "no address": 1}
+    assert tally.left_out == {"no consent": 2, "consent refused": 1, "no address": 1}
 
 
 def test_no_consents_table_nobody_is_mailed(shop: Shop) -> None:
