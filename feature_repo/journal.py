@@ -273,7 +273,7 @@ def decisions(folder: Path, since: datetime | None = None, until: datetime | Non
 
 
 def _read_decisions(folder: Path, since: datetime | None, until: datetime | None) -> tuple[list[Decision], int]:
-    found: dict[str, Decision] = {}
+    found: dict[tuple[str, str, datetime], Decision] = {}
     torn = 0
     for file in segments(folder):
         names: dict[int, tuple[str, ...]] = {}
