@@ -25,7 +25,7 @@ help:  ## list the commands
 
 train: $(VENV)/ready  ## read a shop, build features, train, register and pack (default: the demo shop)
 	$(RUN) training.pipeline $(FLAGS) $(ARGS)
-	$(RUN) serving.bundle
+	env -u STORYSHELF_SHOP $(RUN) serving.bundle
 
 features: $(VENV)/ready  ## read the tables and posted events again and refresh the features
 	$(RUN) feature_repo.build $(FLAGS) $(ARGS)

@@ -314,7 +314,6 @@ def main() -> None:
     try:
         home = prepare(settings, arguments.shop or settings.shop, arguments.data)
         print(build(home, settings, embedder=_kept_embedder(home)).text())
-        home.remember_as_last()
     except StoryshelfError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -219,7 +219,7 @@ class ShopHome:
         if settings.key:
             key = _parse_key(settings.key)
         elif self.key_file.exists():
-            key = _parse_key(self.key_file.read_text().strip())
+            key = _parse_key(self.key_file.read_text(errors="replace").strip())
         else:
             raise FeatureRepoError(
                 f"The key of shop '{self.shop}' is gone ({self.key_file}): restore the file or set STORYSHELF_KEY. "
@@ -239,7 +239,7 @@ class ShopHome:
         if settings.key:
             return Pseudonyms(_parse_key(settings.key))
         if self.key_file.exists():  # of a home whose manifest was lost, or was not written yet when the program was killed
-            return Pseudonyms(_parse_key(self.key_file.read_text().strip()))
+            return Pseudonyms(_parse_key(self.key_file.read_text(errors="replace").strip()))
         key = secrets.token_bytes(32)
         descriptor = os.open(self.key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -262,6 +262,8 @@ def _check_products(rows: _Rows, config: ShopConfig) -> ShopConfig:
     """Set products in a foreign currency aside and complete categories. Returns the config with the shop's currency."""
     products = rows.typed
     products["currency"] = products["currency"].str.strip().str.upper() if len(products) else products["currency"]
+    coded = products["currency"].astype("string").str.fullmatch(r"[A-Z]{3}").fillna(True).astype(bool)
+    rows.set_aside(~coded, "currency: no ISO 4217 code")
     named = products["currency"][rows.good & products["currency"].notna()]
     currency = config.currency or (str(named.mode().iloc[0]) if len(named) else None)
     if currency:

@@ -325,7 +325,7 @@ class Answers:
             return "invalid", f"{place}: {first['msg'].removeprefix('Value error, ')}"
         if posted.product_id is None and posted.event_type != "unsubscribe":
             return "no_product", f"product_id: a {posted.event_type} names the product it is about."
-        if posted.product_id is not None and posted.product_id not in shop.matrix.index:
+        if posted.product_id is not None and posted.product_id not in shop.matrix.index and posted.event_type != "unsubscribe":
             return "unknown_product", f"product_id: the catalogue has no product '{posted.product_id}'."
         ahead = posted.event_time > now + timedelta(seconds=self.settings.event_future_s)
         if ahead and posted.event_type != "unsubscribe":  # a wish to be left alone counts whatever its clock says

@@ -49,7 +49,7 @@ LONGEST: Mapping[str, int] = {
     "closing": 200,
 }
 """Characters of a finished part; a longer one is written again."""
-SOMETHING = {"en": "these finds", "zh": "这几样商品"}
+SOMETHING = {"en": "these finds", "zh": "商品"}
 """What an article is about when its products have no category in its language."""
 PLAIN_TONE, DEFAULT_TONE = "plain", "warm"
 

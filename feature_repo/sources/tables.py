@@ -79,6 +79,7 @@ def _read_csv(file: Path) -> pd.DataFrame:
         content = stream.read()
     if b"\r" in content and b"\n" not in content:
         raise ValueError("its lines end with CR alone (save it with LF or CR LF)")
+    content += b"" if content.endswith(b"\n") or not content else b"\n"
     if content.count(b'"') % 2:
         raise ValueError('a quote (") is opened and never closed')
     header = content[: content.find(b"\n") if b"\n" in content else None].decode("utf-8-sig")

@@ -259,6 +259,40 @@ def test_a_shop_that_knows_nobody_has_features_of_its_products(tmp_path: Path) -
     assert ProductMatrix.load(made).product_ids.tolist() == ["a", "b"]
 
 
+def test_the_latest_statement_holds_and_no_amount_of_buying_hides_it(tmp_path: Path) -> None:
+    goods = [f"p{number},Thing {number},Kind {number},1,EUR,2024-01-01" for number in range(45)]
+    (tmp_path / "products.csv").write_text("\n".join(["product_id,title,category,price,currency,valid_from", *goods, "g,Go,Games,1,EUR,2024-01-01"]))
+    bought = [f"purchase,u,p{number},2024-02-{day:02}T00:00:00Z" for number in range(45) for day in range(1, 6)]
+    (tmp_path / "events.csv").write_text("\n".join(["event_type,user_id,product_id,event_time", *bought]))
+    said = ["u,like,category,Games,2024-01-02", "u,dislike,category,Games,2024-02-02", "u,like,category,Kind 3,2024-01-02"]
+    (tmp_path / "preferences.csv").write_text("\n".join(["user_id,sentiment,subject_kind,subject,since", *said]))
+    settings = Settings(home=tmp_path / "homes")
+    made = prepare(settings, "stated", tmp_path)
+    build(made, settings, progress=False)
+    user = UserReader(made).read(made.pseudonyms(settings).user("u"))
+    assert user
+    signals = dict(zip(user.interests.keys, user.interests.signals, strict=True))
+    like, dislike = SIGNALS.index("like"), SIGNALS.index("dislike")
+    assert (signals["category:Games"][like], signals["category:Games"][dislike]) == (0, 1)
+    assert signals["category:Kind 3"][like] == 1
+
+
+def test_a_refresh_keeps_the_embedding_that_the_models_know(tmp_path: Path) -> None:
+    header, settings = "product_id,title,price,currency,valid_from\n", Settings(home=tmp_path / "homes")
+    (tmp_path / "products.csv").write_text(header + "a,Blue mug,1,EUR,2024-01-01\nb,Red cup,2,EUR,2024-01-01\n")
+    (tmp_path / "events.csv").write_text("event_type,user_id,product_id,event_time\nview,u,a,2024-02-01T00:00:00Z\n")
+    made = prepare(settings, "grows", tmp_path)
+    build(made, settings, progress=False)
+    before = ProductMatrix.load(made).embedding_version
+    (tmp_path / "products.csv").write_text(header + "a,Blue mug,1,EUR,2024-01-01\nb,Red cup,2,EUR,2024-01-01\nc,Green pot,2,EUR,2024-01-01\n")
+    environment = os.environ | {"STORYSHELF_HOME": str(settings.home)}
+    command = [sys.executable, "-m", "feature_repo.build", "--shop", "grows", "--data", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    after = ProductMatrix.load(made)
+    assert after.embedding_version == before and len(after.product_ids) == 3
+
+
 def test_feasts_command_applies_the_definitions(home: ShopHome) -> None:
     environment = {**os.environ, "STORYSHELF_SHOP_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
     command = [str(Path(sys.executable).parent / "feast"), "-c", "feature_repo", "apply", "--skip-source-validation"]

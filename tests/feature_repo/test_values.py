@@ -56,7 +56,7 @@ def test_times_of_a_parquet_file() -> None:
     assert read("event_time", [datetime.date(2024, 7, 1)]) == ([utc("2024-06-30 22:00")], [""])
 
 
-@pytest.mark.parametrize("written", ["soon", "31/12/2024", "2024-13-01", "99999999999999", "0001-01-01"])
+@pytest.mark.parametrize("written", ["soon", "now", "today", "31/12/2024", "2024-13-01", "99999999999999", "0001-01-01"])
 def test_what_is_no_time(written: str) -> None:
     assert read("event_time", [written]) == ([None], ["event_time: not a time"])
 

@@ -107,3 +107,17 @@ def test_unsubscribe_events_posted_to_the_service_count_at_once(home: ShopHome, 
     assert consent.allowed(ben, "email")  # ben agreed again after that
     log.append([unsubscribe(ben, "email", DAY, "e4")])
     assert consent.standing(ben, "email") is Standing.UNSUBSCRIBED
+
+
+def test_a_link_stops_mail_though_the_shop_s_clock_lies_before_the_consent(home: ShopHome, anna: str) -> None:
+    says(home, (anna, True, -2 * DAY))  # given after the shop's now, as in a historical shop
+    consent = Consent(home)
+    assert consent.allowed(anna, "email")
+    consent.suppress(anna, "email", "link")
+    assert consent.standing(anna, "email") is Standing.UNSUBSCRIBED
+
+
+@pytest.mark.parametrize(("channel", "stops"), [("Email ", True), ("site", True), ("push", False)])
+def test_an_unsubscribe_stops_the_channel_it_names_or_all(home: ShopHome, anna: str, channel: str, stops: bool) -> None:
+    EventLog(home.events_db).append([unsubscribe(anna, channel, timedelta(0))])
+    assert (Consent(home).standing(anna, "email") is Standing.UNSUBSCRIBED) is stops

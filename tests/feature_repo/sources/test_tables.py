@@ -74,6 +74,8 @@ def test_a_cell_may_hold_line_breaks_and_the_word_null(tmp_path: Path) -> None:
         ("x.csv", b"a,b\n1,2\n3,4,5\n", "row 3"),
         ("x.csv", b"a,b\n1,2\n3,\xe4\n", "line 3 is not UTF-8"),
         ("x.csv", "a,b\n1,2\n".encode("utf-16"), "not UTF-8"),
+        ("x.csv", b'a,b\n1,"2\n3,4\n', "never closed"),
+        ("x.csv", b"a,b\r1,2\r", "CR alone"),
         ("x.csv", b"", "empty"),
         ("x.csv", b"a,a\n1,2\n", "a occurs twice"),
         ("x.parquet", b"PAR1 or so", "Parquet"),
