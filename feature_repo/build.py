@@ -3,8 +3,8 @@
     python -m feature_repo.build --shop demo
     python -m feature_repo.build --shop online_retail --data <folder>
 
-A build writes a new version of the tables beside the old one and a new online store, and puts them in place at the end: a service
-that reads meanwhile goes on with the old ones.
+A build is a folder of its own with tables, registry and online store, put in place at the end by turning one link: a service or a training
+that reads meanwhile goes on with the old one. One at a time works on a home.
 """
 
 import argparse
@@ -18,14 +18,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from feast import FeatureStore
 from tqdm import tqdm
 
 from feature_repo import logs
@@ -37,7 +36,7 @@ from feature_repo.home import ShopHome
 from feature_repo.ingest import ingest, read_tables
 from feature_repo.settings import Settings
 from feature_repo.sources import READERS
-from feature_repo.store import current, materialise, repo_config
+from feature_repo.store import Build, current, materialise
 from feature_repo.transforms import interest, products, social
 from feature_repo.transforms.acts import acts
 from feature_repo.windows import Declared, execute
@@ -45,10 +44,10 @@ from feature_repo.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
-AHEAD = timedelta(days=31)
-"""Expiries that lie this far ahead of the build are written too, so that a later read or materialisation finds them without a build."""
-KEPT_VERSIONS = 2
-"""Versions of the feature tables kept: the current one and the one that a reader may still be in."""
+AHEAD = timedelta(days=92)
+"""Expiries that lie ahead of the build are written too: windows empty without a build. The longest is 90 days and its current bucket."""
+KEPT_BUILDS = 2
+"""Builds kept: the current one and the one that a reader may still be in."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,8 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
     """
     as_of = home.clock().now()
     stage = _Stages(progress)
-    version = f"{as_of:%Y%m%dT%H%M%S}"
-    folder = _new_folder(home, version)
+    folder = home.features / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    folder.mkdir(parents=True)
     with stage("read"):
         tables = read_tables(home)
         known = _known(tables["events"], as_of)
@@ -142,20 +141,15 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
             rows[view] = _write(bench, folder, view, entity, table)
     counts = {name: int(bench.frame(f"select count(*) as n from {name}")["n"][0]) for name in ("users", "items")}
     bench.backend.disconnect()
+    version = f"{as_of:%Y%m%dT%H%M%S}-{_content(folder)}"
+    made = Build(folder, version, as_of, model.version, derived)
     with stage("apply"):
-        _point_to(current(home), folder)
-        # A new registry each time: what a build that failed half-way left in the old one cannot stop this one.
-        store = FeatureStore(config=repo_config(home, folder))
-        defined = definitions(current(home))
-        store.apply(defined.all())
+        store = made.store(new=True)
+        store.apply(definitions(folder).all())
     with stage("materialise"):
         materialise(store, as_of)
-        (folder / home.registry_db.name).replace(home.registry_db)
-        (folder / home.online_db.name).replace(home.online_db)
-    version = f"{version}-{_content(folder)}"
-    home.write_manifest(
-        {"features_version": version, "features_as_of": as_of.isoformat(), "embedding_version": model.version, "derived_categories": derived}
-    )
+    made.seal()
+    _point_to(current(home), folder)
     _forget_old(home)
     return BuildReport(
         shop=home.shop, version=version, as_of=as_of, seconds=stage.seconds, rows=rows, users=counts["users"], products=counts["items"],
@@ -240,14 +234,6 @@ _DUCKDB = {
 }  # fmt: skip
 
 
-def _new_folder(home: ShopHome, version: str) -> Path:
-    folder = home.features / version
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def _point_to(link: Path, folder: Path) -> None:
     """Put the version in place at once."""
     part = link.with_name("current.part")
@@ -257,9 +243,10 @@ def _point_to(link: Path, folder: Path) -> None:
 
 
 def _forget_old(home: ShopHome) -> None:
-    versions = sorted(path for path in home.features.iterdir() if path.is_dir() and not path.is_symlink())
     now = current(home).resolve()
-    for path in [path for path in versions if path.resolve() != now][: -(KEPT_VERSIONS - 1)]:
+    others = [path for path in sorted(home.features.iterdir()) if path.is_dir() and not path.is_symlink() and path.resolve() != now]
+    whole = [path for path in others if Build.sealed(path)]
+    for path in set(others) - set(whole[-(KEPT_BUILDS - 1) :]):
         shutil.rmtree(path)
 
 
@@ -279,11 +266,13 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:64] or "shop"
 
 
-def prepare(settings: Settings, shop: str, data: Path | None) -> ShopHome:
+@contextmanager
+def prepared(settings: Settings, shop: str, data: Path | None) -> Iterator[ShopHome]:
     """The home of `--shop` with its tables ingested: a source's name, a folder, or (without data) the name of a shop that is there already.
+    Nobody else works on it meanwhile.
 
     Raises:
-        FeatureRepoError: from ingestion, or no such home.
+        FeatureRepoError: from ingestion, no such home, or somebody is at work on it.
     """
     folder = Path(shop)
     is_folder = bool(shop) and shop not in READERS and folder.is_dir()
@@ -299,9 +288,10 @@ def prepare(settings: Settings, shop: str, data: Path | None) -> ShopHome:
     kept = remembered.get("folder")
     data = data or (Path(kept) if kept else None)
     home = ShopHome.create(settings, shop)
-    report = ingest(home, settings, source, data)
-    log.info("%s", report.text())
-    return home
+    with home.at_work():
+        report = ingest(home, settings, source, data)
+        log.info("%s", report.text())
+        yield home
 
 
 def main() -> None:
@@ -312,8 +302,8 @@ def main() -> None:
     logs.configure()
     settings = Settings()
     try:
-        home = prepare(settings, arguments.shop or settings.shop, arguments.data)
-        print(build(home, settings, embedder=_kept_embedder(home)).text())
+        with prepared(settings, arguments.shop or settings.shop, arguments.data) as home:
+            print(build(home, settings, embedder=_kept_embedder(home)).text())
     except StoryshelfError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,6 +1,6 @@
 """Feast objects: the only file that `feast apply` scans.
 
-    PYTHONPATH=. STORYSHELF_SHOP_HOME=$PWD/.storyshelf/demo feast -c feature_repo apply
+    PYTHONPATH=. STORYSHELF_FEATURES=$PWD/.storyshelf/demo/features/current feast -c feature_repo apply
 
 `definitions(features)` makes the same objects for the programs of this repository, which know the home.
 """
@@ -54,6 +54,7 @@ USER_INTEREST: _Schema = (
     ("interest_keys", Array(String), "'category:<name>' and 'brand:<name>', strongest first, at most 32."),
     ("interest_signals", Array(Float32), "K x 8 flattened, decayed sums in the order of SIGNALS."),
     ("interest_last_at", Array(Float64), "Unix seconds of the user's own last act on each key, 0 where there was none."),
+    ("interest_at", Float64, "Unix seconds as of which the sums are decayed; readers let them decay on to the moment they ask about."),
 )
 USER_HISTORY: _Schema = (
     ("history_products", Array(String), "Products acted on, latest first, at most 256."),
@@ -116,7 +117,7 @@ def definitions(features: Path) -> Definitions:
     def view(name: str, entity: Entity, fields: list[Field], about: str) -> FeatureView:
         source = FileSource(
             name=f"{name}_table",
-            path=str(features.absolute() / f"{name}.parquet"),
+            path=str(features.resolve() / f"{name}.parquet"),
             timestamp_field="event_timestamp",
             created_timestamp_column="created_timestamp",
         )
@@ -207,7 +208,7 @@ def _windowed_fields(declared: tuple[Windowed | Ratio, ...]) -> list[Field]:
     return [Field(name=item.name, dtype=dtype(item), description=item.description, tags=item.tags()) for item in declared]
 
 
-_scanned = definitions(Path(os.environ.get("STORYSHELF_SHOP_HOME", ".")) / "features" / "current")
+_scanned = definitions(Path(os.environ.get("STORYSHELF_FEATURES", ".")))
 user, product = _scanned.entities
 (
     user_activity, user_copy_taste, user_social, user_preferences, user_interest, user_history,

@@ -3,12 +3,16 @@
 A home is made by `make features` or `make train` and deleted by `make reset`. Nothing outside it belongs to the shop.
 """
 
+import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +21,9 @@ from typing import Any
 from feature_repo.errors import FeatureRepoError
 from feature_repo.settings import Settings
 
-SCHEMA_VERSION = 1
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
 """Version of the home's layout, its tables, event log and journal. Raise it together with a migration in `_migrate`."""
 
 
@@ -101,16 +107,13 @@ class ShopHome:
 
     @property
     def features(self) -> Path:
-        """Feature tables that Feast's offline store reads, one Parquet file per view."""
+        """Builds of the features, one folder each (`feature_repo/store.py`), and `current`, a link to the one that holds."""
         return self.root / "features"
 
     @property
-    def registry_db(self) -> Path:
-        return self.root / "registry.db"
-
-    @property
     def online_db(self) -> Path:
-        return self.root / "online.db"
+        """Feast's online store of the build that holds."""
+        return self.features / "current" / "online.db"
 
     @property
     def mlflow_uri(self) -> str:
@@ -202,10 +205,33 @@ class ShopHome:
 
     def write_manifest(self, changes: dict[str, Any]) -> None:
         """Merge `changes` into the manifest, atomically."""
-        old = self.manifest() if self.manifest_file.exists() else {}
-        part = self.manifest_file.with_suffix(".part")
-        part.write_text(json.dumps(old | changes, indent=1, sort_keys=True))
-        part.replace(self.manifest_file)
+        with self.locked("manifest"):
+            old = self.manifest() if self.manifest_file.exists() else {}
+            part = self.manifest_file.with_suffix(".part")
+            part.write_text(json.dumps(old | changes, indent=1, sort_keys=True))
+            part.replace(self.manifest_file)
+
+    @contextmanager
+    def locked(self, what: str, refuse: str = "") -> Iterator[None]:
+        """Hold one of the home's locks (a file; the system frees it when its holder dies). Waits for another holder.
+
+        Raises:
+            FeatureRepoError: `refuse` is given and somebody else holds the lock: its text, with the home, says what they do.
+        """
+        with (self.root / f".{what}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refuse else 0))
+            except BlockingIOError:
+                raise FeatureRepoError(f"Shop '{self.shop}' ({self.root}): {refuse}") from None
+            yield
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Held by what rewrites tables, features or models: one at a time per home.
+
+        Raises:
+            FeatureRepoError: another one is at work.
+        """
+        return self.locked("work", "another `make features`, `make train` or `make reset` is at work on it. Wait until it has ended.")
 
     def clock(self) -> ShopClock:
         return ShopClock(timedelta(seconds=float(self.manifest().get("clock_offset_s", 0.0))))
@@ -247,9 +273,12 @@ class ShopHome:
         return Pseudonyms(key)
 
     def _migrate(self, version: int) -> None:
-        raise FeatureRepoError(
-            f"Home {self.root} has schema {version}, which no released Storyshelf wrote: `make reset SHOP={self.shop}` and train again."
-        )
+        """Schema 1 kept one registry and one online store beside the builds of the features: they have to be built again."""
+        log.warning("Home %s moves from schema %d to %d: run `make features SHOP=%s`.", self.root, version, SCHEMA_VERSION, self.shop)
+        with self.locked("manifest"):
+            for name in ("registry.db", "online.db"):
+                (self.root / name).unlink(missing_ok=True)
+        self.write_manifest({"schema_version": SCHEMA_VERSION})
 
 
 def last_shop(settings: Settings) -> str:

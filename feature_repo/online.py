@@ -1,6 +1,7 @@
 """The read model that serving uses: a product matrix and user rows, equal to what Feast answers."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,11 @@ from feast.protos.feast.types.Value_pb2 import Value
 from numpy.typing import NDArray
 
 from feature_repo.declarations import EMBEDDING_SIZE
-from feature_repo.errors import FeatureRepoError
 from feature_repo.events import SIGNALS
 from feature_repo.home import ShopHome
 from feature_repo.packed_store import PackedFile
-from feature_repo.store import features_of, open_store, repo_config
-from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, pair_features
+from feature_repo.store import Build, features_of, repo_config
+from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, decayed, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS, assemble
 
 Floats = NDArray[np.float32]
@@ -30,7 +30,7 @@ _USER_VIEWS = ("user_activity", "user_copy_taste", "user_social", "user_preferen
 
 @dataclass(frozen=True)
 class Interests:
-    """A user's interests, strongest first; K may be 0."""
+    """A user's interests as of the moment they were read for, strongest first; K may be 0."""
 
     keys: tuple[str, ...]  # "category:Laptops", "brand:Acme"
     signals: Floats  # float32[K, 8], in the order of SIGNALS
@@ -78,7 +78,7 @@ UNKNOWN_USER = UserRow(
 
 @dataclass(frozen=True)
 class ProductMatrix:
-    """All products as columns, as of the build's time."""
+    """All products as columns, as of one moment."""
 
     product_ids: NDArray[np.object_]  # [P]
     index: dict[str, int]
@@ -87,24 +87,20 @@ class ProductMatrix:
     texts: dict[str, NDArray[np.object_]]  # [P], by the names of PRODUCT_TEXTS
     embedding: Floats  # float32[P, EMBEDDING_SIZE]
     embedding_version: str
-    version: str
+    version: str  # of the build, and the hour
+    as_of: datetime
     codes: dict[str, int] = field(repr=False)  # "category:…" and "brand:…" -> code of `category` and `brand`
     category: Codes = field(repr=False)  # int32[P]
     brand: Codes = field(repr=False)  # int32[P]
 
     @classmethod
-    def load(cls, home: ShopHome) -> "ProductMatrix":
-        """Read every product from Feast as of the last build.
-
-        Raises:
-            FeatureRepoError: no features were built.
-        """
-        store = open_store(home)
-        manifest = home.manifest()
-        catalogue = pd.read_parquet(home.features / "current" / "product_offer.parquet", columns=["product_id"])
+    def load(cls, build: Build, as_of: datetime | None = None) -> "ProductMatrix":
+        """Read every product from Feast as of a moment, by default the build's. Windows are what they are then: what has left them counts no more."""
+        as_of = max(as_of or build.as_of, build.as_of)
+        catalogue = pd.read_parquet(build.table("product_offer"), columns=["product_id"])
         ids = np.sort(catalogue["product_id"].unique())
-        rows = pd.DataFrame({"product_id": ids, "event_timestamp": pd.Timestamp(manifest["features_as_of"])})
-        found = features_of(store, "product", rows)
+        rows = pd.DataFrame({"product_id": ids, "event_timestamp": pd.Timestamp(as_of)})
+        found = features_of(build.store(), "product", rows)
         vectors = [v if isinstance(v, np.ndarray | list) else np.zeros(EMBEDDING_SIZE) for v in found["product_embedding"]]
         versions = found["product_embedding_version"].dropna().unique()
         codes: dict[str, int] = {}
@@ -118,7 +114,8 @@ class ProductMatrix:
             texts={name: np.array([text if isinstance(text, str) else None for text in found[name]], object) for name in PRODUCT_TEXTS},
             embedding=np.asarray(np.stack(vectors) if len(vectors) else np.zeros((0, EMBEDDING_SIZE)), np.float32),
             embedding_version=str(versions[0]) if len(versions) else "",
-            version=str(manifest["features_version"]),
+            version=f"{build.version}@{as_of:%Y%m%dT%H}",
+            as_of=as_of,
             codes=codes,
             category=category,
             brand=brand,
@@ -180,13 +177,15 @@ class UserReader:
     """Reads users from Feast's online store file, without Feast's conversion of each value; notices a new build by itself. Safe in threads."""
 
     def __init__(self, home: ShopHome) -> None:
-        if not home.online_db.exists():
-            raise FeatureRepoError(f"Shop '{home.shop}' has no online features yet: run `make features SHOP={home.shop}`.")
+        """
+        Raises:
+            FeatureRepoError: no features were built.
+        """
         self._file = PackedFile(home.online_db)
-        self._key_version = repo_config(home).entity_key_serialization_version
+        self._key_version = repo_config(Build.current(home).folder).entity_key_serialization_version
 
-    def read(self, user_id: str) -> UserRow | None:
-        """The user, or None if no feature was ever written for them."""
+    def read(self, user_id: str, now: float) -> UserRow | None:
+        """The user as of `now` (unix seconds), or None if no feature was ever written for them."""
         key = serialize_entity_key(EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user_id)]), self._key_version)
         values: dict[str, Value] = {}
         for view in _USER_VIEWS:
@@ -199,7 +198,7 @@ class UserReader:
             scalars=np.array([_number(values.get(name)) for name in USER_SCALARS], np.float32),
             at={name: _number(values.get(name)) for name in USER_TIMES},
             texts={name: values[name].string_val or None if name in values else None for name in USER_TEXTS},
-            interests=_interests(values),
+            interests=_interests(values, now),
             history=_history(values),
         )
 
@@ -211,12 +210,13 @@ def _number(value: Value | None) -> float:
     return float(getattr(value, kind)) if kind in ("float_val", "double_val") else float("nan")
 
 
-def _interests(values: dict[str, Value]) -> Interests:
+def _interests(values: dict[str, Value], now: float) -> Interests:
     if "interest_keys" not in values:
         return NO_INTERESTS
     keys = tuple(values["interest_keys"].string_list_val.val)
     signals = np.array(values["interest_signals"].float_list_val.val, np.float32).reshape(len(keys), len(SIGNALS))
-    return Interests(keys, signals, np.array(values["interest_last_at"].double_list_val.val))
+    at = np.array(_number(values.get("interest_at")))
+    return Interests(keys, decayed(signals, at, np.array(now)), np.array(values["interest_last_at"].double_list_val.val))
 
 
 def _history(values: dict[str, Value]) -> History:

@@ -49,6 +49,8 @@ class PackedFile:
             self._local.connection = sqlite3.connect(self.path, timeout=30)
             if self.bulk:
                 self._local.connection.executescript("pragma journal_mode=off; pragma synchronous=off;")
+            else:
+                self._local.connection.executescript("pragma journal_mode=wal; pragma synchronous=normal;")  # readers never wait for a writer
             self._local.connection.execute("create table if not exists views (view text primary key, features text)")
             self._local.identity = _identity(self.path)
             self._local.features = {}

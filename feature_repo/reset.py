@@ -26,7 +26,8 @@ def reset(settings: Settings, shop: str, confirmed: bool) -> str:
         print(f"This deletes {home.root} with its features, models, journal, contacts and key. Pseudonyms can't be made again without the key.")
         if input(f"Type the shop's name to go on ({shop}): ").strip() != shop:
             return "Nothing was deleted."
-    shutil.rmtree(home.root)
+    with home.at_work():
+        shutil.rmtree(home.root)
     last = settings.home / "last"
     if last.exists() and last.read_text().strip() == shop:
         last.unlink()

@@ -4,11 +4,13 @@ import hashlib
 import io
 import json
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import duckdb
 import ibis
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
@@ -22,40 +24,102 @@ from feature_repo.home import ShopHome
 YAML = Path(__file__).parent / "feature_store.yaml"
 
 
+@dataclass(frozen=True)
+class Build:
+    """One build of a shop's features: a folder with the feature tables, Feast's registry and its online store, never mixed with another's."""
+
+    folder: Path
+    version: str
+    as_of: datetime
+    embedding_version: str
+    derived_categories: bool
+
+    @classmethod
+    def current(cls, home: ShopHome) -> "Build":
+        """The one that holds now. Whoever reads more than once keeps this object: a later build takes the place of `current`, not of this folder.
+
+        Raises:
+            FeatureRepoError: no features were built yet.
+        """
+        try:
+            folder = current(home).resolve(strict=True)
+            about = json.loads((folder / _ABOUT).read_text())
+        except (OSError, ValueError) as error:
+            raise FeatureRepoError(f"Shop '{home.shop}' has no features yet: run `make features SHOP={home.shop}`.") from error
+        return cls(folder, about["version"], datetime.fromisoformat(about["as_of"]), about["embedding_version"], about["derived_categories"])
+
+    def seal(self) -> None:
+        """Write down what the folder holds: the last step before it takes its place."""
+        about = {name: value for name, value in vars(self).items() if name != "folder"} | {"as_of": self.as_of.isoformat()}
+        (self.folder / _ABOUT).write_text(json.dumps(about, indent=1))
+
+    @staticmethod
+    def sealed(folder: Path) -> bool:
+        """Whether a build ended there."""
+        return (folder / _ABOUT).exists()
+
+    def store(self, new: bool = False) -> FeatureStore:
+        """Feast over this build. `new`: it is being written and nobody reads it yet."""
+        return FeatureStore(config=repo_config(self.folder, new))
+
+    def table(self, view: str) -> Path:
+        """Feast's offline table of a view."""
+        return self.folder / f"{view}.parquet"
+
+    def next_change(self, after: datetime) -> datetime | None:
+        """The first moment after `after` at which a value of any view changes; None when nothing does any more."""
+        connection = duckdb.connect()
+        tables = " union all ".join(
+            f"select min(event_timestamp) as moment from '{self.table(view.name)}' where event_timestamp > ?" for view in definitions(Path()).views
+        )
+        try:
+            found = connection.execute(f"select epoch_us(min(moment)) from ({tables})", [after] * tables.count("?")).fetchone()
+        finally:
+            connection.close()
+        return None if found is None or found[0] is None else datetime.fromtimestamp(found[0] / 1e6, UTC)
+
+
+_ABOUT = "build.json"
+
+
 def current(home: ShopHome) -> Path:
-    """The folder with the feature tables that hold now (a link to a version)."""
+    """The link to the build that holds now."""
     return home.features / "current"
 
 
-def repo_config(home: ShopHome, building: Path | None = None) -> RepoConfig:
-    """feature_store.yaml for this home. `building`: a folder for a new registry and online store that take the places of the home's at the end."""
-    text = Template(YAML.read_text()).substitute(STORYSHELF_SHOP_HOME=str(home.root.resolve()))
-    raw: dict[str, Any] = yaml.safe_load(text)
-    if building is not None:
-        raw["registry"]["path"] = f"sqlite:///{(building / home.registry_db.name).resolve()}"
-        raw["online_store"] |= {"path": str((building / home.online_db.name).resolve()), "bulk": True}
+def repo_config(folder: Path, new: bool = False) -> RepoConfig:
+    """feature_store.yaml over a build's folder."""
+    raw: dict[str, Any] = yaml.safe_load(Template(YAML.read_text()).substitute(STORYSHELF_FEATURES=str(folder.resolve())))
+    raw["online_store"] |= {"bulk": new}
     return RepoConfig(**raw, repo_path=YAML.parent)
 
 
-def open_store(home: ShopHome) -> FeatureStore:
-    """The store as the last build left it.
-
-    Raises:
-        FeatureRepoError: no features were built yet.
-    """
-    if not home.registry_db.exists() or not current(home).exists():
-        raise FeatureRepoError(f"Shop '{home.shop}' has no features yet: run `make features SHOP={home.shop}`.")
-    return FeatureStore(config=repo_config(home))
-
-
 def materialise(store: FeatureStore, as_of: datetime) -> None:
-    """Write every view's latest values as of a moment to the online store, without Feast's coloured lines on stdout."""
-    with redirect_stdout(io.StringIO()):
-        store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
+    """Write every view's latest values as of a moment to the online store: all of them the first time, later what changed since.
+
+    The tables hold what expires after the build as well, so this is how windows move on between two builds.
+    """
+    with redirect_stdout(io.StringIO()):  # Feast's coloured lines
+        if all(view.most_recent_end_time for view in store.list_feature_views()):
+            store.materialize_incremental(end_date=as_of)
+        else:
+            store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
     # Feast reads through Ibis' default session; left open, DuckDB's bindings print pages about it when the process ends.
     if ibis.options.default_backend is not None:
         ibis.options.default_backend.disconnect()
         ibis.options.default_backend = None
+
+
+def catch_up(home: ShopHome, now: datetime) -> Build:
+    """Bring the online store of the build that holds to `now`, if a value changed since it was last brought up."""
+    build = Build.current(home)
+    with home.locked("online"):
+        store = build.store()
+        done = min(view.most_recent_end_time for view in store.list_feature_views())
+        change = build.next_change(done)
+        if change is not None and change <= now:
+            materialise(store, now)
+    return build
 
 
 def features_of(store: FeatureStore, entity: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -72,13 +136,13 @@ def features_of(store: FeatureStore, entity: str, rows: pd.DataFrame) -> pd.Data
     return found
 
 
-def fingerprint(home: ShopHome, service: str) -> str:
+def fingerprint(service: str) -> str:
     """Hash of a FeatureService: names, types and declarations of its features, in order. A model refuses to run with another one.
 
     Raises:
         FeatureRepoError: no such service.
     """
-    defined: Definitions = definitions(current(home))
+    defined: Definitions = definitions(Path())
     services = {item.name: item for item in defined.services}
     if service not in services:
         raise FeatureRepoError(f"There is no FeatureService '{service}': feature_repo/definitions.py has {', '.join(services)}.")

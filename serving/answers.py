@@ -70,7 +70,7 @@ class Answers:
         Raises:
             StoryshelfError: no bundle, no features, models that don't fit the features or each other, or a lost key.
         """
-        release = Release.load(bundle_folder(home, settings.bundle), fingerprint(home, "ranker_v1"))
+        release = Release.load(bundle_folder(home, settings.bundle), fingerprint("ranker_v1"))
         keeper = Keeper(home, release.retrievers, settings.reload_s, lambda _: metrics.FEATURES.set_to_current_time()).start()
         metrics.FEATURES.set_to_current_time()
         for kind, version in release.versions.items():
@@ -90,7 +90,7 @@ class Answers:
 
     def user(self, user_id: str) -> UserRow | None:
         with self._clock.stage("user"):
-            return self.users.read(user_id)
+            return self.users.read(user_id, self.keeper.current.now().timestamp())
 
     def shelf(self, user_id: str, n: int, policy: str = "default", shop: Snapshot | None = None) -> Shelf:
         """Decide on at most n products for a pseudonym.

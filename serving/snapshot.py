@@ -15,6 +15,7 @@ from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopClock, ShopHome
 from feature_repo.ingest import config
 from feature_repo.online import ProductMatrix
+from feature_repo.store import catch_up, current
 from serving.catalogue import Catalogue
 from training.retrieval.model import RetrieverSet
 
@@ -28,7 +29,8 @@ class Snapshot:
     """One state of the shop, never changed after it is made.
 
     `row_of` int32[retrievers' products]: row in the matrix, -1 for a product that the catalogue no longer has. `lineage` holds for each row its
-    categories from the narrowest to the widest. `disliked_products`: user -> products they said they dislike.
+    categories from the narrowest to the widest. `disliked_products`: user -> products they said they dislike. `build`: folder of the features it
+    was read from. `due`: when a window moves on and the snapshot has to be taken again; None for never.
     """
 
     matrix: ProductMatrix
@@ -40,18 +42,23 @@ class Snapshot:
     catalogue: Catalogue
     clock: ShopClock
     stale_embedding: bool
+    build: Path
+    due: datetime | None
 
     def now(self) -> datetime:
         return self.clock.now()
 
     @classmethod
     def take(cls, home: ShopHome, fitted: RetrieverSet) -> "Snapshot":
-        """Read the home. Products that came after `fitted` was trained are added to it by their text.
+        """Read the home as of its clock. Products that came after `fitted` was trained are added to it by their text.
 
         Raises:
             StoryshelfError: the home has no features yet.
         """
-        matrix = ProductMatrix.load(home)
+        clock = home.clock()
+        now = clock.now()
+        build = catch_up(home, now)
+        matrix = ProductMatrix.load(build, now)
         category, brand = ([name or "" for name in matrix.texts[f"product_{kind}"]] for kind in ("category", "brand"))
         retrievers = fitted
         stale = bool(matrix.embedding_version) and matrix.embedding_version != fitted.embedding_version
@@ -60,9 +67,9 @@ class Snapshot:
         row_of = np.array([matrix.index.get(str(product), -1) for product in retrievers.product_ids], np.int32)
         paths = [str(path or "") for path in matrix.texts["product_category_path"]]
         lineage = tuple(_lineage(name, path) for name, path in zip(category, paths, strict=True))
-        clock = home.clock()
-        catalogue = Catalogue.load(home, clock.now(), config(home).currency)
-        return cls(matrix, retrievers, row_of, lineage, catalogue.chinese(), _disliked(home), catalogue, clock, stale)
+        catalogue = Catalogue.load(home, now, config(home).currency)
+        due = build.next_change(now)
+        return cls(matrix, retrievers, row_of, lineage, catalogue.chinese(), _disliked(home), catalogue, clock, stale, build.folder, due)
 
 
 def _lineage(category: str, path: str) -> tuple[str, ...]:
@@ -85,16 +92,15 @@ def _disliked(home: ShopHome) -> dict[str, frozenset[str]]:
 
 
 class Keeper:
-    """Holds the current snapshot and looks every `every_s` whether the home's manifest was written since.
+    """Holds the current snapshot and looks every `every_s` whether the clock was moved, features were built or a window moved on.
 
-    A manifest that only moved the clock costs nothing; new features load in the background and are swapped in as one reference. A home that can't be
-    read keeps the old snapshot and says so in the log.
+    A clock that moved costs nothing; features load in the background and are swapped in as one reference. A home that can't be read keeps the old
+    snapshot and says so in the log.
     """
 
     def __init__(self, home: ShopHome, fitted: RetrieverSet, every_s: float, loaded: Callable[[Snapshot], None] = lambda _: None) -> None:
         self.home, self.fitted, self.every_s, self._loaded = home, fitted, every_s, loaded
         self._seen = _mark(home.manifest_file)
-        self._features = _features_mark(home)
         self.current = Snapshot.take(home, fitted)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="snapshot", daemon=True)
@@ -110,19 +116,16 @@ class Keeper:
 
     def look(self) -> bool:
         """Take what changed; True if something did."""
-        mark = _mark(self.home.manifest_file)
-        if mark == self._seen:
-            return False
-        features = _features_mark(self.home)
-        if features == self._features:
-            self.current = replace(self.current, clock=self.home.clock())
-        else:
+        mark, had = _mark(self.home.manifest_file), self.current
+        if mark != self._seen:
+            self.current = replace(had, clock=self.home.clock())
+            self._seen = mark
+        overdue = had.due is not None and self.current.now() >= had.due
+        if overdue or current(self.home).resolve() != had.build:
             self.current = Snapshot.take(self.home, self.fitted)
-            self._features = features
             self._loaded(self.current)
-            log.info("New features are in use: %s.", self.current.matrix.version)
-        self._seen = mark
-        return True
+            log.info("Features %s are in use.", self.current.matrix.version)
+        return self.current is not had
 
     def _watch(self) -> None:
         while not self._stop.wait(self.every_s):
@@ -136,9 +139,3 @@ class Keeper:
 def _mark(file: Path) -> tuple[int, int]:
     about = file.stat()
     return about.st_mtime_ns, about.st_ino
-
-
-def _features_mark(home: ShopHome) -> tuple[object, object]:
-    """What the manifest says about the build; a clock that moved leaves it as it is."""
-    manifest = home.manifest()
-    return manifest.get("features_version"), manifest.get("features_as_of")

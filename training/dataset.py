@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from feature_repo.declarations import SIGNALS
 from feature_repo.online import History, Interests, ProductMatrix
-from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, pair_features
+from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, decayed, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS, assemble
 from training.evaluate import Targets
-from training.labels import JUST_BEFORE, Labels, Periods
+from training.labels import JUST_BEFORE, Labels, Periods, arrival_order
 from training.profile import Choices, choices_of
 from training.retrieval.model import Candidates, RetrieverSet
 from training.settings import TrainingSettings
@@ -89,7 +89,7 @@ def people(reader: Reader, user_ids: Sequence[str], at: Sequence[datetime]) -> l
             str(user),
             moments[row],
             scalars[row],
-            _interests(lists, row),
+            _interests(lists, row, moments[row]),
             _history(lists, row),
             {name: float(numbers[name][row]) for name in absolute},
         )
@@ -106,10 +106,11 @@ def _list(values: Any) -> list[Any]:
     return [] if values is None or (isinstance(values, float) and np.isnan(values)) else list(values)
 
 
-def _interests(lists: Mapping[str, list[Any]], row: int) -> Interests:
+def _interests(lists: Mapping[str, list[Any]], row: int, now: float) -> Interests:
     keys = tuple(_list(lists["interest_keys"][row]))
     signals = np.array(_list(lists["interest_signals"][row]), np.float32).reshape(len(keys), len(SIGNALS))
-    return Interests(keys, signals, np.array(_list(lists["interest_last_at"][row]), np.float64))
+    at = np.nan_to_num(np.array(lists["interest_at"][row], np.float64))
+    return Interests(keys, decayed(signals, at, np.array(now)), np.array(_list(lists["interest_last_at"][row]), np.float64))
 
 
 def _history(lists: Mapping[str, list[Any]], row: int) -> History:
@@ -359,7 +360,7 @@ def audience(
     before, wanted = _products_of(acts[earlier]), _products_of(acts[during])
     if not repeats:
         wanted = {user: products - before.get(user, frozenset()) for user, products in wanted.items()}
-    users = sorted(user for user, products in wanted.items() if products and user in before)
+    users = sorted((user for user, products in wanted.items() if products and user in before), key=arrival_order(events).__getitem__)
     if len(users) > settings.evaluation_users:
         drawn = np.random.default_rng(settings.seed).choice(len(users), settings.evaluation_users, replace=False)
         users = [users[i] for i in sorted(drawn.tolist())]

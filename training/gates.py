@@ -11,9 +11,6 @@ from feature_repo.home import ShopHome
 from training.registry import CHALLENGER, CHAMPION, ModelVersion, champion, demote, promote
 from training.settings import TrainingSettings
 
-MAIN_METRIC = {"ranker": "ndcg_10", "retriever": "recall_candidates", "writer": ""}
-"""What a later model is compared by with the champion, on the same test period; the writer has only gates of its own."""
-
 
 @dataclass(frozen=True)
 class Gate:
@@ -24,24 +21,28 @@ class Gate:
     reason: str
 
 
-def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings, reigning: Mapping[str, float] | None) -> list[Gate]:
-    """All gates of a model of this kind. `reigning` are the champion's metrics, None if there is no champion.
+def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings, reigning: bool = False) -> list[Gate]:
+    """All gates of a model of this kind; `reigning`: it has a champion to beat.
 
-    A metric that a gate needs and the model does not have fails it; but where the test period had no users (`test_users` 0), nothing can fail by it.
+    A metric that a gate needs and the model does not have fails it; but where fewer than two users of the test period had acted before it,
+    there is no difference to measure. A difference is judged by the upper end of its one-sided 95 % interval: on a handful of users it says nothing.
     """
-    if metrics.get("test_users") == 0:
-        return [Gate("nothing to measure", True, "no user of the test period had acted before it")]
     found: list[Gate] = []
-    if kind == "ranker":
-        # The upper end of the difference's 95 % interval (one-sided): on a handful of users a difference says nothing.
-        found.append(_compare("not below popularity", metrics, "above_popular_upper", operator.ge, -settings.gate_below_popular))
     if kind == "retriever":
         found.append(_compare("proposes something", metrics, "candidates_mean", operator.gt, 0.0))
+    if kind == "ranker" and metrics.get("test_users", 2) < 2:
+        found.append(Gate("nothing to measure", True, "fewer than two users of the test period had acted before it"))
+    elif kind == "ranker":
+        found.append(_compare("not below popularity", metrics, "above_popular_upper", operator.ge, -settings.gate_below_popular))
+        found.append(_compare("not below the best retriever", metrics, "above_best_upper", operator.ge, -settings.gate_below_best))
     if kind == "writer":
         found.append(_compare("no unsupported claims", metrics, "unsupported_claims", operator.le, 0.0))
-    main = MAIN_METRIC[kind]
-    if main and reigning is not None and main in reigning:
-        found.append(_compare("not below the champion", metrics, main, operator.ge, reigning[main] - settings.gate_below_champion))
+        found.append(_compare("few drafts with violations", metrics, "violating_share_raw", operator.le, settings.gate_violating))
+        found.append(_compare("few templates", metrics, "fallback_rate", operator.le, settings.gate_fallback))
+    elif reigning and "above_champion_upper" not in metrics:
+        found.append(Gate("not below the champion", True, "not compared: other features, or too few users acted since it was trained"))
+    elif reigning:
+        found.append(_compare("not below the champion", metrics, "above_champion_upper", operator.ge, -settings.gate_below_champion))
     return found
 
 
@@ -49,7 +50,7 @@ def _compare(name: str, metrics: Mapping[str, float], metric: str, holds: Callab
     if metric not in metrics:
         return Gate(name, False, f"{metric} was not measured")
     signs: Mapping[Callable[[float, float], bool], str] = {operator.ge: ">=", operator.gt: ">", operator.le: "<="}
-    return Gate(name, holds(metrics[metric], limit), f"{metric} {metrics[metric]:.4f}, must be {signs[holds]} {limit:.4f}")
+    return Gate(name, holds(metrics[metric], limit), f"{metric} {metrics[metric]:.4f}, must be {signs[holds]} {limit + 0.0:.4f}")  # never "-0.0000"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Decision:
 def decide(home: ShopHome, kind: str, version: ModelVersion, settings: TrainingSettings) -> Decision:
     """Put a new version through its gates and give it the alias it earned."""
     reigning = champion(home, kind)
-    gates = tuple(gates_of(kind, version.metrics, settings, reigning.metrics if reigning else None))
+    gates = tuple(gates_of(kind, version.metrics, settings, reigning is not None))
     return Decision(version, alias_for([gate.passed for gate in gates], reigning is not None), gates)
 
 

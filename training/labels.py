@@ -149,15 +149,21 @@ def labels_of(events: pd.DataFrame, kind: str, periods: Periods, settings: Train
     generator = np.random.default_rng(settings.seed)
     # Apart at the start of the test period, so that no label before it looks into it.
     spans = [(periods.cuts[0], periods.test), (periods.test, periods.end)]
-    days = _by_time([purchase_labels(events, kind, *span, settings.label_horizon_days) for span in spans])
-    requests = _by_time([impression_labels(events, *span) for span in spans])
+    order = arrival_order(events)
+    days = _by_time([purchase_labels(events, kind, *span, settings.label_horizon_days) for span in spans], order)
+    requests = _by_time([impression_labels(events, *span) for span in spans], order)
     if not len(requests):
         return days.sample(settings.label_groups, generator)
     share = settings.label_groups // 2
-    return _by_time([days.sample(share, generator), requests.sample(settings.label_groups - share, generator)])
+    return _by_time([days.sample(share, generator), requests.sample(settings.label_groups - share, generator)], order)
 
 
-def _by_time(parts: Sequence[Labels]) -> Labels:
+def arrival_order(events: pd.DataFrame) -> dict[str, int]:
+    """User -> place by their first event. Samples are drawn in this order, not by pseudonym: another key gives the same people."""
+    return {str(user): place for place, user in enumerate(events["user_id"].dropna().unique())}
+
+
+def _by_time(parts: Sequence[Labels], order: Mapping[str, int]) -> Labels:
     rows = [row for part in parts for row in zip(part.at, part.user_ids, part.relevance, part.shown, strict=True)]
-    rows.sort(key=lambda row: row[:2])
+    rows.sort(key=lambda row: (row[0], order[row[1]]))
     return Labels(tuple(r[1] for r in rows), tuple(r[0] for r in rows), tuple(r[2] for r in rows), tuple(r[3] for r in rows))

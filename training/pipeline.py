@@ -13,9 +13,9 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,19 +26,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from feature_repo import logs
-from feature_repo.build import build, prepare
+from feature_repo.build import build, prepared
 from feature_repo.declarations import RETRIEVERS
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.ingest import config, read_tables
 from feature_repo.online import ProductMatrix
-from feature_repo.store import features_of, fingerprint, open_store
+from feature_repo.store import Build, features_of, fingerprint
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset, gates, labels
+from training.champion import Champion, compare, upper
 from training.content.facts import ledger
 from training.content.policy import Policy
 from training.content.train import Effort, WriterTraining, train_writer
-from training.dataset import Catalogue, Reader, Scored
+from training.dataset import Audience, Catalogue, Reader, Scored
 from training.evaluate import Report, evaluate, measures, recall, table
 from training.gates import Decision
 from training.labels import Periods
@@ -55,8 +56,6 @@ log = logging.getLogger(__name__)
 
 METHODS = {"popular": "popularity", "item_to_item": "item-to-item", "embedding": "text embedding", "repeat": "own purchases"}
 """What each retriever is called when it stands alone in the table beside the ranker."""
-SURE = 1.645
-"""Standard errors of a one-sided 95 % bound."""
 
 
 @dataclass
@@ -85,6 +84,7 @@ class Shop:
     periods: Periods
     kind: str
     repeat_buying: bool
+    data_hash: str
 
     def retrievers(self, cut: datetime, params: Params, weights: Sequence[float]) -> RetrieverSet:
         """Fitted on what was known before `cut`."""
@@ -101,6 +101,10 @@ class Measured:
     report: Report
     retriever: Mapping[str, float]
     ranker: Mapping[str, float]
+
+    def beside(self, champion: Mapping[str, Mapping[str, float]]) -> "Measured":
+        """With what came out against the champion."""
+        return replace(self, retriever={**self.retriever, **champion.get("retriever", {})}, ranker={**self.ranker, **champion.get("ranker", {})})
 
 
 @dataclass(frozen=True)
@@ -122,16 +126,20 @@ def open_shop(home: ShopHome, settings: TrainingSettings) -> Shop:
     Raises:
         TrainingError: too short a past, or nobody did anything.
     """
-    events = read_tables(home)["events"]
-    store = open_store(home)
+    build = Build.current(home)
+    tables = read_tables(home)
+    # What was posted since the build waits for the next one: labels and features end at the same moment.
+    events = tables["events"]
+    events = tables["events"] = events[events[["event_time", "arrived_at"]].max(axis=1) <= pd.Timestamp(build.as_of)].reset_index(drop=True)
     return Shop(
         home,
         events,
-        Catalogue.of(ProductMatrix.load(home)),
-        partial(features_of, store),
+        Catalogue.of(ProductMatrix.load(build)),
+        partial(features_of, build.store()),
         Periods.of(events, settings),
         labels.target_type(events),
         config(home).repeat_buying,
+        data_hash(tables),
     )
 
 
@@ -162,6 +170,16 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         ranker = ranker_train.fit(earlier, RANKER_FEATURES, meta, settings, trees)
     with timings.step("evaluation"):
         measured = evaluate_all(shop, fitted[-1], profile, ranker, settings)
+    with timings.step("champion"):
+
+        def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
+            """This recipe, knowing what was known at `until`."""
+            then = shop.retrievers(until, params, weights)
+            known = rows.where(rows.at < until.timestamp())
+            again = ranker_train.fit(known, RANKER_FEATURES, meta, settings, trees)
+            return Scored.of(people, then, until, shop.reader, profile.weights, settings.candidates), again
+
+        measured = measured.beside(against_champion(shop, measured, fresh, settings))
     with timings.step("final fit"):
         final = shop.retrievers(periods.end, params, weights)
         ranker = ranker_train.fit(rows, RANKER_FEATURES, meta, settings, trees)
@@ -183,19 +201,44 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     ]
     categories = [str(category) for category in retrievers.fitted.categories]
     report = {method: evaluate(found, targets, categories) for method, found in rankings.items()}
-    pairs = zip(rankings["ranker"], rankings[METHODS["popular"]], targets.products, strict=True)
-    gains = np.array([measures(mine, wanted)["ndcg_10"] - measures(popular, wanted)["ndcg_10"] for mine, popular, wanted in pairs])
     shared = {"test_users": float(len(people.people))}
-    if not len(gains):
+    if not len(people.people):
         return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared)
-    bound = float(gains.mean() + SURE * gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 1.0
+    gains = {
+        method: [
+            measures(mine, wanted)["ndcg_10"] - measures(theirs, wanted)["ndcg_10"]
+            for mine, theirs, wanted in zip(rankings["ranker"], found, targets.products, strict=True)
+        ]
+        for method, found in rankings.items()
+    }
+    best = max((METHODS[name] for name in RETRIEVERS), key=lambda method: report[method]["all"]["ndcg_10"])
+    bounds = {"above_popular_upper": METHODS["popular"], "above_best_upper": best}
     of_retrievers = {"recall_candidates": recall([found.index for found in candidates], targets)}
     of_retrievers["candidates_mean"] = float(np.mean([len(found.index) for found in candidates]))
     of_retrievers |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
     of_ranker = {name: value for name, value in report["ranker"]["all"].items() if name != "users"}
     of_ranker |= {f"{part}_targets_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
-    of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS} | {"above_popular_upper": bound}
+    of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
+    of_ranker |= {name: upper(gains[method]) for name, method in bounds.items() if len(people.people) > 1}
     return Measured(report, shared | of_retrievers, shared | of_ranker)
+
+
+def against_champion(
+    shop: Shop, measured: Measured, fresh: Callable[[Audience, datetime], tuple[Scored, Ranker]], settings: TrainingSettings
+) -> Mapping[str, Mapping[str, float]]:
+    """How much better than the champion, by kind of model; {} where there is none that can be compared with."""
+    reigning = Champion.of(shop.home)
+    if reigning is None:
+        return {}
+    if reigning.window == _window(shop.periods):  # the same data: both were measured on the same test period
+        figures = {"ranker": (measured.ranker, "ndcg_10"), "retriever": (measured.retriever, "recall_candidates")}
+        return {
+            kind: {"above_champion_upper": mine[name] - reigning.metrics[kind][name]}
+            for kind, (mine, name) in figures.items()
+            if name in mine and name in reigning.metrics[kind]
+        }
+    people = dataset.audience(shop.events, shop.kind, reigning.until, shop.periods.end, shop.reader, settings, shop.repeat_buying)
+    return compare(reigning, people, shop.catalogue, shop.reader, settings.candidates, partial(fresh, people, reigning.until))
 
 
 def _window(periods: Periods) -> tuple[str, str]:
@@ -207,10 +250,10 @@ def unsupported_claims(home: ShopHome, samples: pd.DataFrame) -> float:
 
     Texts that the writer gave up on are none; a shop whose every sample was given up has nothing to hold against it.
     """
-    policy = Policy.load()
     products = read_tables(home)["products"].sort_values("valid_from", na_position="first", kind="stable")
     latest = products.drop_duplicates("product_id", keep="last").to_dict("records")
     rows = {str(row["product_id"]): {str(name): value for name, value in row.items()} for row in latest}
+    policy = Policy.load(brands=sorted({str(brand) for brand in products["brand"].dropna() if brand}))  # as it serves
     written = samples[samples["text"].notna()]
     columns = (written["text"], written["product_id"], written["language"])
     checked = [policy.check(text, ledger(rows[str(product)]).facts, language).ok for text, product, language in zip(*columns, strict=True)]
@@ -225,7 +268,7 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
     params = {**vars(found.retrievers.params), **{f"weight_{signal}": weight for signal, weight in found.profile.signal_weights.items()}}
     params |= {"learned_signals": ",".join(found.profile.learned), "repeat_buying": shop.repeat_buying, "embedding": shop.catalogue.embedding_version}
     common: dict[str, Any] = {"window": _window(shop.periods), "seed": settings.seed}
-    prints = {service: fingerprint(shop.home, service) for service in ("retriever_v1", "ranker_v1", "writer_v1")}
+    prints = {service: fingerprint(service) for service in ("retriever_v1", "ranker_v1", "writer_v1")}
     needs = {"embedding": shop.catalogue.embedding_version}
     meta = ModelMeta(
         "retriever", "set-of-four", "retriever_v1", prints["retriever_v1"], requires=needs, metrics=found.measured.retriever, params=params, **common
@@ -244,7 +287,7 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
 
 def register(shop: Shop, found: Recommender, writer: WriterTraining, sealed: Mapping[str, ModelFolder], settings: TrainingSettings) -> list[Decision]:
     """One MLflow run and one registered version per model, then the gates and what they allow."""
-    facts = RunFacts.collect(data_hash(shop.home))
+    facts = RunFacts.collect(shop.data_hash)
     query = pd.DataFrame([{"product_ids": "[]", "last_purchase": "[]", "as_of": shop.periods.end.isoformat()}])
     draft = pd.DataFrame([{"part": "title", "language": "en", "tone": "plain", "aspect": "design", "domain": "general", "slots": '["title"]'}])
     samples = {"retriever": query, "ranker": found.sample, "writer": draft}
@@ -278,12 +321,11 @@ def _bars(values: Mapping[str, float], title: str) -> Figure:
     return figure
 
 
-def data_hash(home: ShopHome) -> str:
-    """Hash of the shop's tables as stored, and of how many events were posted since."""
+def data_hash(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Hash of the rows that were read, posted events included."""
     found = hashlib.sha256()
-    for file in sorted(home.tables.resolve().glob("*.parquet")):
-        found.update(file.name.encode() + file.read_bytes())
-    found.update(home.events_db.read_bytes() if home.events_db.exists() else b"")
+    for name, frame in sorted(tables.items()):
+        found.update(name.encode() + pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return found.hexdigest()[:16]
 
 
@@ -326,8 +368,13 @@ def summary(shop: Shop, found: Recommender, decisions: Sequence[Decision], timin
 def run(settings: TrainingSettings, source: str, folder: Path | None, report: Path | None = None, effort: Effort | None = None) -> str:
     """The whole flow; returns the summary. `effort`: how long to train the writer."""
     timings = Timings()
-    with timings.step("data"):
-        home = prepare(settings, source, folder)
+    with ExitStack() as held:
+        with timings.step("data"):
+            home = held.enter_context(prepared(settings, source, folder))
+        return _run(home, settings, timings, report, effort)
+
+
+def _run(home: ShopHome, settings: TrainingSettings, timings: Timings, report: Path | None, effort: Effort | None) -> str:
     with timings.step("features"):
         print(build(home, settings).text())
     with timings.step("reading"):

@@ -25,6 +25,13 @@ class TrainingSettings(Settings):
     profile_choices: int = Field(20000, ge=100, description="Later choices that the profile's weights are learned from; more are sampled down.")
 
     gate_below_popular: float = Field(0.0, ge=0, description="How far the ranker's NDCG@10 may lie below popularity's and still become challenger.")
-    gate_below_champion: float = Field(0.02, ge=0, description="How far a model's main metric may lie below the champion's.")
+    gate_below_best: float = Field(0.0, ge=0, description="How far the ranker's NDCG@10 may lie below the best single retriever's.")
+    gate_below_champion: float = Field(
+        0.02,
+        ge=0,
+        description="How far NDCG@10 (for a retriever recall) may lie below the champion's on what happened since it was trained.",
+    )
+    gate_violating: float = Field(0.5, ge=0, le=1, description="Most drafts of a writer that may need another try because a claim is not borne out.")
+    gate_fallback: float = Field(0.5, ge=0, le=1, description="Most requests that a writer may leave to the template.")
     mlflow_host: str = Field("127.0.0.1", description="Address that the MLflow UI listens on.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow UI.")

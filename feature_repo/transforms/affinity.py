@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_repo.declarations import RETRIEVERS
+from feature_repo.declarations import HALF_LIFE, RETRIEVERS
 from feature_repo.events import SIGNALS
 
 Floats = NDArray[np.float32]
@@ -133,6 +133,14 @@ def pair_features(user: UserSide, product: ProductSide, request: RequestSide) ->
     return found
 
 
+def decayed(signals: Floats, at: Doubles, now: Doubles) -> Floats:
+    """Interest signals float32[..., K, 8] as of `at` (unix seconds, [...]) decayed on to `now`: behaviour and ties, not what was said."""
+    age = np.maximum(now - at, 0.0)
+    found = np.array(signals, np.float32)
+    found[..., :6] *= np.exp2(-age / HALF_LIFE.total_seconds())[..., None, None].astype(np.float32)
+    return found
+
+
 def pair_frame(inputs: pd.DataFrame) -> pd.DataFrame:
     """`pair_features` over the rows of Feast's on-demand view; columns are named like the features and request fields."""
     numbering: dict[str, int] = {}
@@ -149,9 +157,11 @@ def pair_frame(inputs: pd.DataFrame) -> pd.DataFrame:
     interest = _coded(inputs["interest_keys"], code)
     history = _coded(inputs["history_products"], lambda name: code(f"product:{name}"))
     k, h = interest.shape[1], history.shape[1]
+    now = numbers("request_at", np.float64)
+    signals = ragged("interest_signals", k * 8, np.float32).reshape(len(inputs), k, 8)
     user = UserSide(
         interest=interest,
-        signals=ragged("interest_signals", k * 8, np.float32).reshape(len(inputs), k, 8),
+        signals=decayed(signals, np.nan_to_num(numbers("interest_at", np.float64)), now),
         interest_last_at=ragged("interest_last_at", k, np.float64),
         history=history,
         purchase_count=ragged("history_purchases", h, np.float32),
@@ -173,7 +183,7 @@ def pair_frame(inputs: pd.DataFrame) -> pd.DataFrame:
         last_purchase_at=numbers("product_last_purchase_at", np.float64),
     )
     request = RequestSide(
-        now=numbers("request_at", np.float64),
+        now=now,
         weights=np.stack([numbers(f"weight_{signal}", np.float32) for signal in SIGNALS], axis=1),
         scores=np.stack([numbers(f"score_of_{name}", np.float32) for name in RETRIEVERS], axis=1),
         ranks=np.stack([numbers(f"rank_of_{name}", np.float32) for name in RETRIEVERS], axis=1),

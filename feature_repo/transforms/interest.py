@@ -1,7 +1,7 @@
 """Arrays of a user at moments: interests with one decayed sum per signal, and the products acted on.
 
-A moment is the start of a UTC hour in which the user acts (or is shown something), and the moment of the build. An event counts from the
-first moment after it was known.
+A moment is the start of a UTC hour in which the user acts (or is shown something), the midnight after, for people with ties every Monday, and
+the moment of the build. An event counts from the first moment after it was known. Between two moments sums decay on (`affinity.decayed`).
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def interests(bench: Workbench) -> pa.Table:
-    """user_interest: user_id (code), at_us, interest_keys, interest_signals, interest_last_at."""
+    """user_interest: user_id (code), at_us, interest_keys, interest_signals, interest_last_at, interest_at."""
     moments = _moments(bench)
     own = _own_states(bench)
     row, moment = at_moments(own["user_id"], own["at_us"], own["key"], moments)
@@ -56,6 +56,7 @@ def interests(bench: Workbench) -> pa.Table:
             "interest_keys": _lists(offsets, names.take(pa.array(key[order]))),
             "interest_signals": _lists(offsets * 8, flat),
             "interest_last_at": _lists(offsets, pa.array(last_at[order], pa.float64())),
+            "interest_at": pa.array(moments["at_us"] / US, pa.float64()),
         }
     )
 

@@ -17,6 +17,8 @@ Floats = NDArray[np.float32]
 
 MARKET_ROWS = 2_000_000
 """Rows of product_market at most: where products x days is more, its grain is a whole number of days above one."""
+AHEAD_DAYS = 31
+"""Days after the build's until the longest window of product_market is empty."""
 DERIVED_CATEGORIES = 40
 
 
@@ -105,17 +107,20 @@ def offers(bench: Workbench) -> Undated:
     bench.sql(
         f"""create or replace table offers as
         with points as (select product_id, at_us, max(price) as price, max(stock) as stock, max(dated) as dated from _points group by 1, 2),
+        stepped as (
+            select *, last_value(price ignore nulls) over (partition by product_id order by at_us rows between unbounded preceding and 1 preceding)
+                   as price_before from points),
         filled as (
             select *, last_value(price ignore nulls) over w as price_now, last_value(stock ignore nulls) over w as stock_now,
                    avg(price) over (partition by product_id order by at_us rows between unbounded preceding and 1 preceding) as mean_before,
-                   count(price) over w as prices
-            from points window w as (partition by product_id order by at_us rows between unbounded preceding and current row)),
+                   sum(cast(price <> price_before as int)) over w as changes
+            from stepped window w as (partition by product_id order by at_us rows between unbounded preceding and current row)),
         dated_text as (select i.product_id, c.* exclude (product_id) from _catalogue c join items i on i.name = c.product_id)
         select p.product_id, p.at_us, t.title as product_title, t.category as product_category, t.category_path as product_category_path,
                t.brand as product_brand, cast(p.price_now as double) as product_price,
                cast(case when p.price is not null and p.mean_before > 0 then p.price / p.mean_before - 1
                          when p.mean_before > 0 then p.price_now / p.mean_before - 1 end as float) as product_price_change,
-               cast(greatest(p.prices - 1, 0) as float) as product_price_changes, cast(p.stock_now as float) as product_stock,
+               cast(coalesce(p.changes, 0) as float) as product_price_changes, cast(p.stock_now as float) as product_stock,
                cast(case when p.stock_now is not null then cast(p.stock_now > 0 as int) end as float) as product_in_stock,
                case when f.dated then f.valid_us / {US}.0 when p.at_us >= s.known_us then s.event_us / {US}.0 end as product_first_seen_at,
                cast(p.dated as float) as product_dated
@@ -130,12 +135,16 @@ def offers(bench: Workbench) -> Undated:
 
 
 def market(bench: Workbench) -> int:
-    """Make table `market` (product_market): one row per product and grid day, known at its start; returns the grid's step in days."""
+    """Make table `market` (product_market): one row per product and grid day, known at its start; returns the grid's step in days.
+
+    Grid days are multiples of the step, wherever the build stands, so that a model finds the days it was trained with; they go on after the
+    build until its windows are empty.
+    """
     last_day = bench.as_of_us // DAY_US
     first_day = bench.start_us // DAY_US
     count = int(bench.frame("select count(*) as n from items")["n"][0])
     step = max(1, -(-count * (last_day - first_day + 1) // MARKET_ROWS))
-    grid = np.arange(last_day, first_day, -step, dtype=np.int64)[::-1]
+    grid = np.arange(first_day // step * step + step, last_day + AHEAD_DAYS + step, step, dtype=np.int64)
     category, brand = _codes(bench, "product_category"), _codes(bench, "product_brand")
     sold = _sold_before(bench, grid, count, first_day)
     prices, known = _prices_at(bench, grid, count)

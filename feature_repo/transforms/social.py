@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 
 SOCIAL_KEYS = 256
 """Interests that the follow and group signals cover: the ones most acted on in the shop."""
+AHEAD_DAYS = 31
+"""Days after the build's until the longest window here is empty."""
 TOP_KEYS = 16
 """Strongest interests by follow and group that enter a user's candidates for the K kept."""
 
@@ -44,8 +46,9 @@ class Ties:
 
 
 def social(bench: Workbench) -> None:
-    """Make tables `social` (user_social) and `social_keys` (user_id, day, key, follow, group): one row per user and UTC day on which they
-    act, then one as of the build's day. Acts of a day are known from the next day on; decay goes on by days.
+    """Make tables `social` (user_social) and `social_keys` (user_id, day, key, follow, group): one row per user and UTC day of a moment, then
+    one as of the build's day, then what changes in the days ahead as windows empty. Acts of a day are known from the next day on; decay goes
+    on by days.
     """
     edges = _edges(bench)
     last = bench.as_of_us // DAY_US
@@ -69,10 +72,26 @@ def social(bench: Workbench) -> None:
         if len(edges) and len(keys):
             tops.append(_top(who, int(day), ties, state))
     rows = rows or [_scalars(np.zeros(0, np.int64), last, ties, state)]  # a shop that knows nobody
+    if len(edges):
+        rows += _ahead(edges, users, last, state, acts)
     bench.add("social", pd.concat(rows, ignore_index=True))
     empty = pd.DataFrame({"user_id": [], "day": [], "key": [], "follow": [], "member": []})
     empty = empty.astype({"user_id": "int32", "day": "int64", "key": "int32"})
     bench.add("social_keys", pd.concat(tops, ignore_index=True) if tops else empty)
+
+
+def _ahead(edges: pd.DataFrame, users: int, last: int, state: "_State", acts: dict[str, dict[str, NDArray[Any]]]) -> list[pd.DataFrame]:
+    """Rows of tied users for each day after `last` on which a number of theirs changes."""
+    who = np.sort(edges["user_id"].unique()).astype(np.int32)
+    before = _scalars(who, last, _ties(edges, users, last), state)
+    found = []
+    for day in range(last + 1, last + AHEAD_DAYS + 1):
+        state.advance(day, acts)
+        now = _scalars(who, day, _ties(edges, users, day), state)
+        changed = (now.drop(columns="at_us").to_numpy() != before.drop(columns="at_us").to_numpy()).any(axis=1)
+        found.append(now[changed])
+        before = now
+    return found
 
 
 class _State:

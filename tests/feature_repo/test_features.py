@@ -13,18 +13,19 @@ import pytest
 from feast import FeatureStore
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 
-from feature_repo.build import BuildReport, build, prepare
-from feature_repo.declarations import PRODUCT_ACTIVITY, RETRIEVERS, USER_ACTIVITY
+from feature_repo.build import BuildReport, build, prepared
+from feature_repo.declarations import HALF_LIFE, PRODUCT_ACTIVITY, RETRIEVERS, USER_ACTIVITY
 from feature_repo.definitions import definitions
 from feature_repo.errors import FeatureRepoError
 from feature_repo.events import SIGNALS, Event, EventType
 from feature_repo.home import ShopHome
 from feature_repo.ingest import read_tables
-from feature_repo.online import ProductMatrix, UserReader, ranker_matrix
+from feature_repo.online import ProductMatrix, UserReader, UserRow, ranker_matrix
 from feature_repo.settings import Settings
-from feature_repo.store import features_of, fingerprint, open_store, repo_config
+from feature_repo.store import Build, catch_up, features_of, fingerprint
 from feature_repo.transforms.affinity import PAIR_NAMES
 from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS
+from feature_repo.windows import Windowed
 
 SHOP = Path(__file__).parents[1] / "data" / "corner_shop"
 ROOT = Path(__file__).parents[2]
@@ -34,8 +35,9 @@ JUST_BEFORE = pd.Timedelta(microseconds=1)
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ShopHome, BuildReport]]:
     settings = Settings(home=tmp_path_factory.mktemp("homes"))
-    home = prepare(settings, str(SHOP), None)
-    yield home, build(home, settings, progress=False)
+    with prepared(settings, str(SHOP), None) as home:
+        report = build(home, settings, progress=False)
+    yield home, report
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def home(built: tuple[ShopHome, BuildReport]) -> ShopHome:
 
 @pytest.fixture(scope="module")
 def store(home: ShopHome) -> FeatureStore:
-    return open_store(home)
+    return Build.current(home).store()
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def test_the_asof_join_answers_what_feasts_own_join_does(home: ShopHome, store: 
 
 
 def test_a_view_with_a_time_to_live_forgets(home: ShopHome, as_of: pd.Timestamp) -> None:
-    store = FeatureStore(config=repo_config(home))
+    store = Build.current(home).store()
     view = store.get_feature_view("user_preferences")
     labels = pd.DataFrame({"user_id": _users(home)[:5], "event_timestamp": as_of})
     from feature_repo.asof_store import AsofOfflineStore
@@ -148,11 +150,11 @@ def test_online_values_are_the_historical_values_of_that_moment(home: ShopHome, 
     past = features_of(store, "user", pd.DataFrame({"user_id": users, "event_timestamp": as_of}))
     reader = UserReader(home)
     for number, user in enumerate(users):
-        row = reader.read(user)
+        row = reader.read(user, as_of.timestamp())
         assert row is not None
         np.testing.assert_array_equal(row.scalars, past.loc[number, list(USER_SCALARS)].to_numpy(np.float32, na_value=np.nan))
         assert list(row.interests.keys) == list(past["interest_keys"][number])
-        np.testing.assert_array_equal(row.interests.signals.ravel(), past["interest_signals"][number])
+        np.testing.assert_allclose(row.interests.signals.ravel(), past["interest_signals"][number], rtol=1e-6)
         assert list(row.history.products) == list(past["history_products"][number])
         np.testing.assert_array_equal(row.history.last_view_at, past["history_last_view_at"][number])
 
@@ -163,7 +165,7 @@ def test_feasts_own_online_read_gives_the_same(home: ShopHome, store: FeatureSto
     found = store.get_online_features(features=names, entity_rows=[{"user_id": user} for user in [*users, "u_nobody"]]).to_dict()
     reader = UserReader(home)
     for number, user in enumerate(users):
-        row = reader.read(user)
+        row = reader.read(user, 0.0)
         assert row is not None
         for item in USER_ACTIVITY:
             if item.name in USER_SCALARS:
@@ -172,11 +174,11 @@ def test_feasts_own_online_read_gives_the_same(home: ShopHome, store: FeatureSto
         assert list(row.interests.keys) == found["interest_keys"][number]
         assert row.texts["user_language"] == found["user_language"][number]
     assert found["user_views_7d"][-1] is None
-    assert reader.read("u_nobody") is None
+    assert reader.read("u_nobody", 0.0) is None
 
 
 def test_the_hot_path_gives_the_vector_that_feasts_on_demand_view_gives(home: ShopHome, store: FeatureStore, as_of: pd.Timestamp) -> None:
-    matrix, reader, random = ProductMatrix.load(home), UserReader(home), np.random.default_rng(0)
+    matrix, reader, random = ProductMatrix.load(Build.current(home)), UserReader(home), np.random.default_rng(0)
     now = as_of.timestamp()
     weights = random.normal(size=8).astype(np.float32)
     service = store.get_feature_service("ranker_v1")
@@ -193,7 +195,7 @@ def test_the_hot_path_gives_the_vector_that_feasts_on_demand_view_gives(home: Sh
         for number, name in enumerate(RETRIEVERS):
             labels[f"score_of_{name}"], labels[f"rank_of_{name}"] = scores[:, number].astype(float), ranks[:, number].astype(float)
         feast_says = store.get_historical_features(entity_df=labels, features=service).to_df()
-        ours = ranker_matrix(reader.read(user), matrix, index, now, weights, scores, ranks)
+        ours = ranker_matrix(reader.read(user, now), matrix, index, now, weights, scores, ranks)
         assert ours.shape == (7, len(RANKER_FEATURES))
         expected = feast_says[list(RANKER_FEATURES)].to_numpy(np.float32, na_value=np.nan)
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
@@ -203,22 +205,88 @@ def test_a_new_build_is_noticed_and_takes_posted_events(tmp_path: Path) -> None:
     from feature_repo.event_log import EventLog
 
     settings = Settings(home=tmp_path)
-    home = prepare(settings, str(SHOP), None)
-    first = build(home, settings, progress=False)
-    reader, matrix = UserReader(home), ProductMatrix.load(home)
+    with prepared(settings, str(SHOP), None) as home:
+        first = build(home, settings, progress=False)
+    reader, matrix = UserReader(home), ProductMatrix.load(Build.current(home))
     user = _users(home)[0]
-    before = reader.read(user)
+    before = reader.read(user, 0.0)
     assert before is not None
     now = home.clock().now()
     event = Event("posted-1", EventType.VIEW, user, str(matrix.product_ids[0]), now, now)
     assert EventLog(home.events_db).append([event]) == ["posted-1"]
     second = build(home, settings, progress=False)
-    after = reader.read(user)
+    after = reader.read(user, 0.0)
     assert after is not None
     assert first.version != second.version
     assert after.at["user_last_view_at"] == pytest.approx(now.timestamp(), abs=1e-3)
     assert after.scalar("user_views_1d") == before.scalar("user_views_1d") + 1
     assert str(matrix.product_ids[0]) == after.history.products[0]
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory: pytest.TempPathFactory) -> ShopHome:
+    """A home whose clock goes on."""
+    settings = Settings(home=tmp_path_factory.mktemp("homes"))
+    with prepared(settings, str(SHOP), None) as home:
+        build(home, settings, progress=False)
+    return home
+
+
+@pytest.mark.parametrize("days", [0.5, 3, 8, 40, 92])
+def test_windows_move_on_without_a_build(left_alone: ShopHome, days: float) -> None:
+    """What serving reads later is what the offline store says of that moment; after the longest window nothing is in any window."""
+    home = left_alone
+    later = pd.Timestamp(Build.current(home).as_of) + pd.Timedelta(days=days)
+    made, users = catch_up(home, later.to_pydatetime()), _users(home)
+    matrix, reader = ProductMatrix.load(made, later.to_pydatetime()), UserReader(home)
+    past = features_of(made.store(), "user", pd.DataFrame({"user_id": users, "event_timestamp": later}))
+    for number, user in enumerate(users):
+        row = reader.read(user, later.timestamp())
+        assert row is not None
+        np.testing.assert_array_equal(row.scalars, past.loc[number, list(USER_SCALARS)].to_numpy(np.float32, na_value=np.nan))
+    products = features_of(made.store(), "product", pd.DataFrame({"product_id": matrix.product_ids, "event_timestamp": later}))
+    np.testing.assert_array_equal(matrix.column("product_views_7d"), products["product_views_7d"].to_numpy(np.float32, na_value=np.nan))
+    counts = [item.name for item in USER_ACTIVITY if isinstance(item, Windowed) and item.measure == "count" and item.window]
+    left = past[counts].sum().sum() + matrix.column("product_views_30d")[~np.isnan(matrix.column("product_views_30d"))].sum()
+    assert (left > 0) == (days < 92)
+    assert matrix.column("product_category_purchases_30d")[0] == 0 or days < 32
+    assert made.next_change(later.to_pydatetime()) is None or days < 92
+
+
+def test_interests_decay_until_they_are_read(home: ShopHome, as_of: pd.Timestamp) -> None:
+    now, then = (_row(home, at) for at in (as_of, as_of + HALF_LIFE))
+    assert np.abs(now.interests.signals[:, :6]).max() > 0
+    np.testing.assert_allclose(then.interests.signals[:, :6], now.interests.signals[:, :6] / 2, rtol=1e-5)
+    np.testing.assert_array_equal(then.interests.signals[:, 6:], now.interests.signals[:, 6:])
+
+
+def _row(home: ShopHome, at: pd.Timestamp) -> UserRow:
+    """The first user who has interests."""
+    rows = (UserReader(home).read(user, at.timestamp()) for user in _users(home))
+    return next(row for row in rows if row and len(row.interests.keys))
+
+
+def test_one_at_a_time_works_on_a_home(home: ShopHome) -> None:
+    """A lock of another process, as `make features` during `make train` would meet it."""
+    code = "import sys; from pathlib import Path; from feature_repo.home import ShopHome\n"
+    code += "with ShopHome(Path(sys.argv[1])).at_work(): print('in'); input()"
+    command = [sys.executable, "-uc", code, str(home.root)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "in\n"
+        with pytest.raises(FeatureRepoError, match=f"{home.shop}.*at work"), prepared(Settings(home=home.root.parent), home.shop, None):
+            pass
+        other.kill()
+    with home.at_work():
+        pass
+
+
+def test_a_build_that_fails_leaves_the_old_one_in_place(home: ShopHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Build.current(home)
+    monkeypatch.setattr("feature_repo.build.materialise", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build(home, Settings(home=home.root.parent), progress=False)
+    assert Build.current(home) == before
+    assert UserReader(home).read(_users(home)[0], 0.0) is not None
 
 
 def test_undated_products_and_the_report(built: tuple[ShopHome, BuildReport]) -> None:
@@ -237,26 +305,26 @@ def test_signals_of_the_social_and_preference_kind_reach_the_interests(home: Sho
 
 
 def test_the_fingerprint_is_of_the_service_and_unknown_ones_are_named(home: ShopHome) -> None:
-    assert fingerprint(home, "ranker_v1") == fingerprint(home, "ranker_v1")
-    assert fingerprint(home, "ranker_v1") != fingerprint(home, "writer_v1")
+    assert fingerprint("ranker_v1") == fingerprint("ranker_v1")
+    assert fingerprint("ranker_v1") != fingerprint("writer_v1")
     with pytest.raises(FeatureRepoError, match="ranker_v9"):
-        fingerprint(home, "ranker_v9")
+        fingerprint("ranker_v9")
 
 
 def test_a_home_without_features_says_what_to_run(tmp_path: Path) -> None:
     home = ShopHome.create(Settings(home=tmp_path), "empty")
     with pytest.raises(FeatureRepoError, match="make features"):
-        open_store(home)
+        Build.current(home).store()
 
 
 def test_a_shop_that_knows_nobody_has_features_of_its_products(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text("product_id,title,price,currency,valid_from\na,Mug,1,EUR,2024-01-01\nb,Cup,2,EUR,2024-01-01\n")
     (tmp_path / "events.csv").write_text("event_type,user_id,product_id,event_time\nview,,a,2024-02-01T00:00:00Z\n")
     settings = Settings(home=tmp_path / "homes")
-    made = prepare(settings, "nobody", tmp_path)
-    report = build(made, settings, progress=False)
+    with prepared(settings, "nobody", tmp_path) as made:
+        report = build(made, settings, progress=False)
     assert (report.users, report.products) == (0, 2)
-    assert ProductMatrix.load(made).product_ids.tolist() == ["a", "b"]
+    assert ProductMatrix.load(Build.current(made)).product_ids.tolist() == ["a", "b"]
 
 
 def test_the_latest_statement_holds_and_no_amount_of_buying_hides_it(tmp_path: Path) -> None:
@@ -267,9 +335,9 @@ def test_the_latest_statement_holds_and_no_amount_of_buying_hides_it(tmp_path: P
     said = ["u,like,category,Games,2024-01-02", "u,dislike,category,Games,2024-02-02", "u,like,category,Kind 3,2024-01-02"]
     (tmp_path / "preferences.csv").write_text("\n".join(["user_id,sentiment,subject_kind,subject,since", *said]))
     settings = Settings(home=tmp_path / "homes")
-    made = prepare(settings, "stated", tmp_path)
-    build(made, settings, progress=False)
-    user = UserReader(made).read(made.pseudonyms(settings).user("u"))
+    with prepared(settings, "stated", tmp_path) as made:
+        build(made, settings, progress=False)
+    user = UserReader(made).read(made.pseudonyms(settings).user("u"), 0.0)
     assert user
     signals = dict(zip(user.interests.keys, user.interests.signals, strict=True))
     like, dislike = SIGNALS.index("like"), SIGNALS.index("dislike")
@@ -281,24 +349,24 @@ def test_a_refresh_keeps_the_embedding_that_the_models_know(tmp_path: Path) -> N
     header, settings = "product_id,title,price,currency,valid_from\n", Settings(home=tmp_path / "homes")
     (tmp_path / "products.csv").write_text(header + "a,Blue mug,1,EUR,2024-01-01\nb,Red cup,2,EUR,2024-01-01\n")
     (tmp_path / "events.csv").write_text("event_type,user_id,product_id,event_time\nview,u,a,2024-02-01T00:00:00Z\n")
-    made = prepare(settings, "grows", tmp_path)
-    build(made, settings, progress=False)
-    before = ProductMatrix.load(made).embedding_version
+    with prepared(settings, "grows", tmp_path) as made:
+        build(made, settings, progress=False)
+    before = ProductMatrix.load(Build.current(made)).embedding_version
     (tmp_path / "products.csv").write_text(header + "a,Blue mug,1,EUR,2024-01-01\nb,Red cup,2,EUR,2024-01-01\nc,Green pot,2,EUR,2024-01-01\n")
     environment = os.environ | {"STORYSHELF_HOME": str(settings.home)}
     command = [sys.executable, "-m", "feature_repo.build", "--shop", "grows", "--data", str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr
-    after = ProductMatrix.load(made)
+    after = ProductMatrix.load(Build.current(made))
     assert after.embedding_version == before and len(after.product_ids) == 3
 
 
 def test_feasts_command_applies_the_definitions(home: ShopHome) -> None:
-    environment = {**os.environ, "STORYSHELF_SHOP_HOME": str(home.root), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "STORYSHELF_FEATURES": str(home.features / "current"), "PYTHONPATH": str(ROOT)}
     command = [str(Path(sys.executable).parent / "feast"), "-c", "feature_repo", "apply", "--skip-source-validation"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert open_store(home).get_feature_service("writer_v1").name == "writer_v1"
+    assert Build.current(home).store().get_feature_service("writer_v1").name == "writer_v1"
 
 
 def test_every_feature_stands_in_the_docs() -> None:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from feature_repo.build import build, prepare
+from feature_repo.build import build, prepared
 from feature_repo.home import ShopHome
 from serving.bundle import environment, pack
 from serving.settings import ServingSettings
@@ -28,6 +28,7 @@ from training.settings import TrainingSettings
 TABLES = Path(__file__).parents[1] / "data" / "corner_shop"
 SHOP = "corner"
 TINY = {"trees": 20, "label_groups": 100, "evaluation_users": 30, "candidates": 30, "negatives": 10, "threads": 1, "profile_choices": 500}
+TINY |= {"gate_violating": 1.0, "gate_fallback": 1.0}  # a writer of ten steps writes badly
 WRITER = Effort(lines=300, steps=10, measured=8)
 
 
@@ -45,8 +46,8 @@ def trained() -> ShopHome:
 def train(folder: Path, shop: str = SHOP, tables: Path = TABLES) -> ShopHome:
     """The same flow as training.pipeline, with little effort, for homes in `folder`."""
     settings = TrainingSettings(home=folder, shop=shop, **TINY)
-    home = prepare(settings, shop, tables)
-    build(home, settings)
+    with prepared(settings, shop, tables) as home:
+        build(home, settings)
     shop = open_shop(home, settings)
     found = train_recommender(shop, settings, Timings())
     writer = train_writer(home, settings, home.root / "scratch" / "writer", progress=False, effort=WRITER)

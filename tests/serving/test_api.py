@@ -12,7 +12,7 @@ import pytest
 
 from feature_repo import journal
 from feature_repo.event_log import EventLog
-from feature_repo.store import open_store
+from feature_repo.store import Build
 from feature_repo.vectors import RANKER_FEATURES
 from serving.consent import Consent, Standing
 from serving.unsubscribe import make_token
@@ -85,7 +85,7 @@ class TestShelf:
         """The skew test: each item's features in the journal against Feast's online store, on-demand view included."""
         body = service.post("/v1/recommendations", {"user_id": SHOPPER, "n": 3}).json()
         kept = decision_of(body["request_id"])
-        store = open_store(corner.trained())
+        store = Build.current(corner.trained()).store()
         weights = service.post("/v1/profile", {"user_id": SHOPPER}).json()["signal_weights"]
         for item in (each for each in kept.items if each.returned):
             vector = dict(zip(kept.feature_names, item.features, strict=True))

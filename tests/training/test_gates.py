@@ -6,31 +6,55 @@ from training.gates import alias_for, gates_of
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()
-GOOD_RANKER = {"ndcg_10": 0.3, "above_popular_upper": 0.1}
+GOOD_RANKER = {"above_popular_upper": 0.1, "above_best_upper": 0.01}
+GOOD_WRITER = {"unsupported_claims": 0.0, "violating_share_raw": 0.1, "fallback_rate": 0.05}
 
 
 @pytest.mark.parametrize(
     ("metrics", "reigning", "passed"),
     [
-        (GOOD_RANKER, None, True),
-        ({"ndcg_10": 0.3, "above_popular_upper": -0.01}, None, False),
-        (GOOD_RANKER, {"ndcg_10": 0.31}, True),
-        (GOOD_RANKER, {"ndcg_10": 0.33}, False),
-        ({"ndcg_10": 0.3}, None, False),
-        ({"test_users": 0.0}, {"ndcg_10": 0.3}, True),
+        (GOOD_RANKER, False, True),
+        (GOOD_RANKER | {"above_popular_upper": -0.01}, False, False),
+        (GOOD_RANKER | {"above_best_upper": -0.01}, False, False),
+        ({"above_popular_upper": 0.1}, False, False),
+        (GOOD_RANKER | {"above_champion_upper": -0.01}, True, True),
+        (GOOD_RANKER | {"above_champion_upper": -0.03}, True, False),
+        (GOOD_RANKER, True, True),
+        ({"test_users": 1.0}, False, True),
+        ({"test_users": 2.0}, False, False),
     ],
 )
-def test_ranker(metrics: dict[str, float], reigning: dict[str, float] | None, passed: bool) -> None:
+def test_ranker(metrics: dict[str, float], reigning: bool, passed: bool) -> None:
     assert all(gate.passed for gate in gates_of("ranker", metrics, SETTINGS, reigning)) is passed
 
 
-@pytest.mark.parametrize(("metrics", "passed"), [({"unsupported_claims": 0.0}, True), ({"unsupported_claims": 0.01}, False), ({}, False)])
+@pytest.mark.parametrize(
+    ("metrics", "passed"),
+    [
+        (GOOD_WRITER, True),
+        (GOOD_WRITER | {"unsupported_claims": 1.0}, False),
+        (GOOD_WRITER | {"violating_share_raw": 0.6}, False),
+        (GOOD_WRITER | {"fallback_rate": 0.6}, False),
+        ({}, False),
+    ],
+)
 def test_writer(metrics: dict[str, float], passed: bool) -> None:
-    assert all(gate.passed for gate in gates_of("writer", metrics, SETTINGS, None)) is passed
+    assert all(gate.passed for gate in gates_of("writer", metrics, SETTINGS)) is passed
+
+
+@pytest.mark.parametrize(
+    ("metrics", "passed"), [({"candidates_mean": 3.0, "test_users": 0.0}, True), ({"candidates_mean": 0.0, "test_users": 0.0}, False)]
+)
+def test_a_retriever_has_to_propose_something_whoever_acted(metrics: dict[str, float], passed: bool) -> None:
+    assert all(gate.passed for gate in gates_of("retriever", metrics, SETTINGS)) is passed
+
+
+def test_what_can_not_be_compared_with_the_champion_is_said() -> None:
+    assert [gate.reason for gate in gates_of("ranker", GOOD_RANKER, SETTINGS, reigning=True)][-1].startswith("not compared")
 
 
 def test_a_gate_says_what_was_missing() -> None:
-    assert gates_of("writer", {}, SETTINGS, None)[0].reason == "unsupported_claims was not measured"
+    assert gates_of("writer", {}, SETTINGS)[0].reason == "unsupported_claims was not measured"
 
 
 def test_first_becomes_champion_later_challenger_failed_nothing() -> None:

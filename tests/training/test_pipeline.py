@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_repo.build import build, prepare
+from feature_repo.build import build, prepared
 from feature_repo.home import ShopHome, last_shop
 from feature_repo.online import ProductMatrix, UserReader, ranker_matrix
-from feature_repo.store import features_of, fingerprint, open_store
+from feature_repo.store import Build, features_of, fingerprint
 from training import dataset, labels, pipeline
 from training.content.train import Effort
 from training.profile import ProfileModel
@@ -26,7 +26,8 @@ CORNER = Path(__file__).parents[1] / "data" / "corner_shop"
 
 
 def settings(home: Path) -> TrainingSettings:
-    return TrainingSettings(home=home, trees=20, threads=1, device="cpu")
+    # A writer of twenty steps writes badly.
+    return TrainingSettings(home=home, trees=20, threads=1, device="cpu", gate_violating=1.0, gate_fallback=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,8 @@ def test_three_models_are_registered_and_fit_together(home: ShopHome, tmp_path: 
     found = {kind: champion(home, kind) for kind in ("retriever", "ranker", "writer")}
     assert found["retriever"] and found["ranker"]
     assert found["ranker"].requires["retriever"] == found["retriever"].content
-    assert found["ranker"].requires["ranker_v1"] == fingerprint(home, "ranker_v1")
-    assert found["ranker"].requires["embedding"] == ProductMatrix.load(home).embedding_version
+    assert found["ranker"].requires["ranker_v1"] == fingerprint("ranker_v1")
+    assert found["ranker"].requires["embedding"] == ProductMatrix.load(Build.current(home)).embedding_version
     folder = download(home, "retriever", "champion", tmp_path / "retriever")
     assert RetrieverSet.load(folder.path).version == found["retriever"].content
     assert ProfileModel.load(folder.path).learned
@@ -88,12 +89,12 @@ def test_mlflow_loads_and_scores_every_model(home: ShopHome, kind: str) -> None:
 def test_the_champions_score_a_real_customer(home: ShopHome, tmp_path: Path) -> None:
     retrievers = RetrieverSet.load(download(home, "retriever", "champion", tmp_path / "retriever").path)
     weights = ProfileModel.load(tmp_path / "retriever").weights
-    ranker = Ranker.load(download(home, "ranker", "champion", tmp_path / "ranker").path, fingerprint(home, "ranker_v1"))
-    matrix = ProductMatrix.load(home)
+    ranker = Ranker.load(download(home, "ranker", "champion", tmp_path / "ranker").path, fingerprint("ranker_v1"))
+    matrix = ProductMatrix.load(Build.current(home))
     events = pd.read_parquet(home.tables / "events.parquet")
-    user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]))
-    assert user
     now = home.clock().now()
+    user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]), now.timestamp())
+    assert user
     found = retrievers.retrieve(user.history, now, 20, user.interests)
     index = np.array([matrix.index[str(product)] for product in retrievers.product_ids[found.index]])
     scores = ranker.score(ranker_matrix(user, matrix, index, now.timestamp(), weights, found.scores, found.ranks))
@@ -112,10 +113,11 @@ def test_the_same_features_give_the_same_figures(home: ShopHome) -> None:
 
 def test_training_rows_equal_what_serving_computes(home: ShopHome) -> None:
     """Skew: the row of a label as of the build and the row the hot path makes are the same numbers."""
-    store = open_store(home)
-    matrix, now = ProductMatrix.load(home), datetime.fromisoformat(home.manifest()["features_as_of"])
+    store = Build.current(home).store()
+    matrix = ProductMatrix.load(Build.current(home))
+    now = matrix.as_of
     events = pd.read_parquet(home.tables / "events.parquet")
-    user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]))
+    user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]), now.timestamp())
     assert user
     catalogue = dataset.Catalogue.of(matrix)
     retrievers = pipeline.retrieval_train.fit(events, catalogue.frame, catalogue.vectors, now, Params(), True, [0.1] * 8, "")
@@ -138,18 +140,18 @@ def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path)
     assert (times >= cut).sum() > 100
     rows[times < cut - pd.Timedelta(hours=3)].to_csv(shorter / "events.csv", index=False)
     chosen = settings(tmp_path / "homes")
-    past = prepare(chosen, str(shorter), None)
-    shutil.copy(home.key_file, past.key_file)
-    past.write_manifest({"key_fingerprint": home.manifest()["key_fingerprint"]})
-    past = prepare(chosen, str(shorter), None)
-    build(past, chosen, progress=False)
+    with prepared(chosen, str(shorter), None) as past:
+        shutil.copy(home.key_file, past.key_file)
+        past.write_manifest({"key_fingerprint": home.manifest()["key_fingerprint"]})
+    with prepared(chosen, str(shorter), None) as past:
+        build(past, chosen, progress=False)
     moment = datetime(2024, 3, 20, 12, tzinfo=UTC)
     users = sorted(pd.read_parquet(past.tables / "events.parquet")["user_id"].dropna().unique())[:8]
     found = []
     for one in (home, past):
         events = pd.read_parquet(one.tables / "events.parquet")
-        catalogue = dataset.Catalogue.of(ProductMatrix.load(one)).known_at(moment)
-        reader = partial(features_of, open_store(one))
+        catalogue = dataset.Catalogue.of(ProductMatrix.load(Build.current(one))).known_at(moment)
+        reader = partial(features_of, Build.current(one).store())
         retrievers = pipeline.retrieval_train.fit(events, catalogue.frame, catalogue.vectors, moment, Params(), True, [0.1] * 8, "")
         slates = [
             dataset.full_slate(person, retrievers.retrieve(person.history, moment, 10, person.interests), retrievers)
@@ -160,3 +162,24 @@ def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path)
     assert [slate.product_ids for slate in now_slates] == [slate.product_ids for slate in past_slates]
     for one, other in zip(now_rows, past_rows, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_later_recommender_is_measured_against_the_champion(tmp_path: Path) -> None:
+    """On the same data they tie; on more of it both are scored on what happened since, and a bad champion is found out."""
+    whole, shorter = pd.read_csv(CORNER / "events.csv", dtype=str), tmp_path / "corner_shop"
+    shutil.copytree(CORNER, shorter)
+    times = pd.to_datetime(whole["ts"], format="mixed", errors="coerce", utc=True)
+    whole[times < pd.Timestamp("2024-04-15", tz=UTC)].to_csv(shorter / "events.csv", index=False)
+    chosen, effort = settings(tmp_path / "homes"), Effort(lines=300, steps=5, measured=5)
+    pipeline.run(chosen, str(shorter), None, None, effort)
+    again = pipeline.run(chosen, str(shorter), None, None, effort)
+    assert "above_champion_upper 0.0000, must be >= -0.0200" in again
+    whole.to_csv(shorter / "events.csv", index=False)
+    with prepared(chosen, str(shorter), None) as home:
+        build(home, chosen, progress=False)
+    measured = pipeline.train_recommender(pipeline.open_shop(home, chosen), chosen, pipeline.Timings()).measured
+    found = measured.ranker
+    assert found["since_champion_users"] >= 20
+    assert found["above_champion_upper"] > found["since_champion_ndcg_10"] - found["champion_ndcg_10"] > -0.2
+    assert 0 < found["champion_ndcg_10"] < 1
+    assert measured.retriever["since_champion_recall_candidates"] > 0

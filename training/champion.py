@@ -1,0 +1,106 @@
+"""A new recommender against the champion, on what people did since the champion was trained: days that neither has seen.
+
+The champion is scored as it serves. The new one is fitted again, with the parameters found, on what was known when the champion was.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_repo.home import ShopHome
+from feature_repo.store import fingerprint
+from training.dataset import Audience, Catalogue, Reader, Scored
+from training.evaluate import measures, recall
+from training.profile import ProfileModel
+from training.ranker.model import Ranker
+from training.registry import ModelFolder, download
+from training.registry import champion as registered
+from training.retrieval.model import RetrieverSet
+
+SURE = 1.645
+"""Standard errors of a one-sided 95 % bound."""
+FEWEST_USERS = 20
+"""With fewer users since the champion nothing is compared."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What serves: retrievers, profile and ranker that belong together, the window they were trained on, and their metrics by kind."""
+
+    retrievers: RetrieverSet
+    profile: ProfileModel
+    ranker: Ranker
+    window: tuple[str, str]
+    metrics: Mapping[str, Mapping[str, float]]
+
+    @property
+    def until(self) -> datetime:
+        """The end of what it was trained on."""
+        return datetime.fromisoformat(self.window[1])
+
+    @classmethod
+    def of(cls, home: ShopHome) -> "Champion | None":
+        """None if there is none yet, or it was trained with other features and can't be scored with these."""
+        if not (registered(home, "ranker") and registered(home, "retriever")):
+            return None
+        with tempfile.TemporaryDirectory(dir=home.root, prefix="champion-") as scratch:
+            folders = {kind: download(home, kind, "champion", Path(scratch) / kind) for kind in ("retriever", "ranker")}
+            if not _fits(folders["ranker"], folders["retriever"]):
+                return None
+            ranker = Ranker.load(folders["ranker"].path, folders["ranker"].meta.feature_fingerprint)
+            retriever = folders["retriever"].path
+            metrics = {kind: folder.meta.metrics for kind, folder in folders.items()}
+            return cls(RetrieverSet.load(retriever), ProfileModel.load(retriever), ranker, folders["ranker"].meta.window, metrics)
+
+    def scored(self, people: Audience, catalogue: Catalogue, reader: Reader, count: int) -> Scored:
+        """As it serves: products that came later are added to its retrievers by their text."""
+        known = catalogue.known_at(self.until)
+        frame = known.frame
+        names = ([str(name or "") for name in frame[kind]] for kind in ("category", "brand"))
+        retrievers = self.retrievers
+        if known.embedding_version == retrievers.embedding_version:
+            retrievers = retrievers.extend(frame["product_id"].astype(str).tolist(), known.vectors, *names)
+        return Scored.of(people, retrievers, self.until, reader, self.profile.weights, count)
+
+
+def _fits(ranker: ModelFolder, retriever: ModelFolder) -> bool:
+    return ranker.meta.requires.get("retriever") == retriever.version and ranker.meta.feature_fingerprint == fingerprint("ranker_v1")
+
+
+def ndcgs(scored: Scored, ranker: Ranker) -> NDArray[np.float64]:
+    """float64[users]: NDCG@10 of the ranker's order of each one's candidates."""
+    rankings = [found.index[np.argsort(-ranker.score(rows), kind="stable")] for found, rows in zip(scored.candidates, scored.rows, strict=True)]
+    return np.array([measures(ranking, wanted)["ndcg_10"] for ranking, wanted in zip(rankings, scored.targets.products, strict=True)])
+
+
+def upper(gains: Sequence[float] | NDArray[np.float64]) -> float:
+    """Upper end of the 95 % interval (one-sided) of a mean difference; needs two values or more."""
+    return float(np.mean(gains) + SURE * np.std(gains, ddof=1) / np.sqrt(len(gains)))
+
+
+def compare(
+    reigning: Champion, people: Audience, catalogue: Catalogue, reader: Reader, count: int, fresh: Callable[[], tuple[Scored, Ranker]]
+) -> dict[str, dict[str, float]]:
+    """Metrics of the ranker and of the retriever, by kind; none if too few users did anything since.
+
+    `fresh()` fits the new recommender on what was known at `reigning.until` and scores `people` with it.
+    """
+    if len(people.people) < FEWEST_USERS:
+        return {"ranker": {}, "retriever": {}}
+    old = reigning.scored(people, catalogue, reader, count)
+    new, ranker = fresh()
+    theirs, ours = ndcgs(old, reigning.ranker), ndcgs(new, ranker)
+    recalls = {name: recall([found.index for found in scored.candidates], scored.targets) for name, scored in (("new", new), ("old", old))}
+    users = {"since_champion_users": float(len(people.people))}
+    of_ranker = {"since_champion_ndcg_10": float(ours.mean()), "champion_ndcg_10": float(theirs.mean()), "above_champion_upper": upper(ours - theirs)}
+    return {
+        "ranker": users | of_ranker,
+        "retriever": users
+        | {"champion_recall_candidates": recalls["old"], "since_champion_recall_candidates": recalls["new"]}
+        | {"above_champion_upper": recalls["new"] - recalls["old"]},
+    }
