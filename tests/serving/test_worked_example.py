@@ -20,7 +20,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answers]:
     (folder / "demo.toml").write_text("shoppers = 220\nproducts_per_category = 14\ndays = 100\n")
     home = train(folder / "homes", "demo", folder)
     bundle = pack(home) / "src" / "models"
-    opened = Answers.open(home, ServingSettings(home=home.root.parent, shop="demo", bundle=bundle, category_share=1.0))
+    opened = Answers.open(home, ServingSettings(home=home.root.parent, shop="demo", bundle=bundle))
     yield opened
     opened.close()
 
