@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ CONFLICT = "contradicts an earlier row with the same key"
 UNKNOWN_PRODUCT = "unknown product"
 SET_ASIDE_PRODUCT = "product was set aside"
 DOUBTFUL_CONSENT = "withheld: another row about this user's consent was set aside"
+NOTED_EXAMPLES, NOTED_CHARACTERS = 3, 60
+"""How many preferences that match nothing a note quotes, and how much of each."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def validate(shop: ShopTables, pseudonyms: Pseudonyms, now: datetime) -> Checked
     _check_contacts(rows["contacts"])
     for name in ("events", "users", "ties", "preferences", "consents", "contacts"):
         _check_repeats(rows[name])
+    _note_preferences(rows["preferences"], rows["products"])
     _withhold_doubtful_consents(rows["consents"], rows["events"])
     notes = [note for each in rows.values() for note in each.notes]
     return CheckedShop(config, {name: _split(each, shop.set_aside.get(name), pseudonyms) for name, each in rows.items()}, tuple(notes))
@@ -321,6 +325,24 @@ def _check_ties(rows: _Rows) -> None:
 
 def _check_preferences(rows: _Rows, products: _Rows) -> None:
     _check_product_ids(rows, "subject", rows.typed["subject_kind"].eq("product"), products)
+
+
+def _note_preferences(rows: _Rows, products: _Rows) -> None:
+    """Say how many accepted preferences move nothing: no product has their category (at any level of a path) or brand, or an attribute is meant."""
+    catalogue, stated = products.typed[products.good], rows.typed[rows.good]
+    levels = catalogue["category_path"].dropna().astype(str).str.split(" > ").explode()
+    known = {"category": {*catalogue["category"].dropna(), *levels}, "brand": set(catalogue["brand"].dropna())}
+    said = list(zip(stated["subject_kind"], stated["subject"], strict=True))
+    lost = [f"{kind} '{shorten(subject, NOTED_CHARACTERS)}'" for kind, subject in said if kind in known and subject not in known[kind]]
+    if lost:
+        named = list(dict.fromkeys(lost))
+        more = ", …" if len(named) > NOTED_EXAMPLES else ""
+        rows.notes.append(
+            f"preferences: {len(lost)} name a category or brand that no product has ({', '.join(named[:NOTED_EXAMPLES])}{more}); "
+            "they are kept, and matter once a product has it: write subjects as products does, capitals included"
+        )
+    if attributes := sum(kind == "attribute" for kind, _ in said):
+        rows.notes.append(f"preferences: {attributes} about attributes; they are kept and only counted among the user's likes and dislikes")
 
 
 def _check_contacts(rows: _Rows) -> None:

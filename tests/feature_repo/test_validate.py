@@ -178,6 +178,25 @@ def test_prices_without_any_currency_are_kept_and_said() -> None:
     assert any("currency" in note for note in shop.notes)
 
 
+def test_preferences_that_move_nothing_are_kept_and_said_without_the_user() -> None:
+    products = [LAMP | {"category_path": "Home > Lighting > Lamps", "brand": "Nordlicht"}]
+    kept = [("category", "Lamps"), ("category", "Lighting"), ("brand", "Nordlicht"), ("product", "007"), ("attribute", "oak"), ("attribute", "blue")]
+    lost = [("category", "lamps"), ("brand", "Lamps"), ("category", "Teapots"), ("category", "Teapots"), ("brand", "A" * 100)]
+    rows = [{"user_id": f"ann{row}", "sentiment": "like", "subject_kind": kind, "subject": each} for row, (kind, each) in enumerate(kept + lost)]
+    shop = check(products=products, preferences=[*rows, rows[-1]])
+    assert len(shop.tables["preferences"].accepted) == len(rows)
+    unmatched, attributes = (note for note in shop.notes if note.startswith("preferences"))
+    assert "5 name a category or brand that no product has (category 'lamps', brand 'Lamps', category 'Teapots', …)" in unmatched
+    assert attributes == "preferences: 2 about attributes; they are kept and only counted among the user's likes and dislikes"
+    assert "ann" not in unmatched + attributes
+
+
+def test_preferences_that_all_match_are_no_note() -> None:
+    stated = {"user_id": "ann", "sentiment": "like", "subject_kind": "category", "subject": "Lamps"}
+    for shop in (check(preferences=[stated]), check()):
+        assert not [note for note in shop.notes if note.startswith("preferences")]
+
+
 def test_categories_are_completed() -> None:
     rows = [LAMP, {"product_id": "008", "title": "x", "category": "Chairs"}, {"product_id": "009", "title": "y"}]
     products = check(products=rows).tables["products"].accepted
