@@ -179,9 +179,15 @@ def _require_columns(table: Table, raw: pd.DataFrame, shop: ShopTables) -> None:
         if column.required and column.name not in raw:
             raise FeatureRepoError(
                 f"{where} has no column '{column.name}' (it has {', '.join(map(str, raw.columns)) or 'none'}). "
-                f'Add it, or say in shop.toml what the shop calls it: [columns.{table.name}] {column.name} = "<its name>"; '
-                f'if every row has the same value: [constants.{table.name}] {column.name} = "<value>".'
+                f'Add it, or say in shop.toml what the shop calls it: [columns.{table.name}] {column.name} = "<its name>"{_instead(table, column)}.'
             )
+
+
+def _instead(table: Table, column: Column) -> str:
+    """What else a shop may do that does not have the column. One user for all rows is never meant."""
+    if column.user:
+        return f"; if every visitor is anonymous, add an empty column '{column.name}'" if column.nullable else ""
+    return f'; if every row has the same value: [constants.{table.name}] {column.name} = "<value>"'
 
 
 def _translate_event_types(raw: pd.DataFrame, config: ShopConfig) -> pd.DataFrame:

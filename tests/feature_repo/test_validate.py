@@ -266,6 +266,21 @@ def test_a_missing_column_is_an_error_that_names_the_cure(column: str) -> None:
     assert f'[columns.products] {column} = "' in str(error.value)
 
 
+def test_events_without_a_column_of_users_are_never_cured_by_one_user_for_all() -> None:
+    nobody = {name: value for name, value in VIEW.items() if name != "user_id"}
+    with pytest.raises(FeatureRepoError) as error:
+        check(events=[nobody])
+    assert str(error.value).endswith("""[columns.events] user_id = "<its name>"; if every visitor is anonymous, add an empty column 'user_id'.""")
+    assert check(events=[nobody | {"user_id": ""}]).tables["events"].accepted["user_id"].tolist() == [None]
+    with pytest.raises(FeatureRepoError, match=r'user_id = "<its name>"\.$'):
+        check(users=[{"country": "DE"}])
+
+
+def test_a_missing_word_may_be_a_constant() -> None:
+    with pytest.raises(FeatureRepoError, match=r'every row has the same value: \[constants\.events\] event_type = "<value>"'):
+        check(events=[{name: value for name, value in VIEW.items() if name != "event_type"}])
+
+
 def test_a_shop_without_events_is_an_error() -> None:
     with pytest.raises(FeatureRepoError, match="events"):
         validate(ShopTables(ShopConfig(), {"products": pd.DataFrame([LAMP])}), KEY, NOW)
