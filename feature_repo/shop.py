@@ -72,6 +72,17 @@ class ShopConfig(BaseModel):
                     raise ValueError(f"{field}.{table}: no column {', '.join(unknown)}; there are {', '.join(TABLES[table].names)}")
         return self
 
+    @model_validator(mode="after")
+    def _known_words(self) -> "ShopConfig":
+        """A constant that no row may hold would set every row of its table aside."""
+        for table, entry in self.constants.items():
+            for name, value in entry.items():
+                words = TABLES[table][name].values
+                own = set(self.event_types) if (table, name) == ("events", "event_type") else set()
+                if words and str(value).strip().lower() not in words and value not in own:
+                    raise ValueError(f"constants.{table}.{name}: '{value}' is none of {', '.join([*words, *sorted(own)])}")
+        return self
+
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.time_zone)

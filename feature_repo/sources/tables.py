@@ -23,8 +23,8 @@ def read(folder: Path | None, progress: bool = False) -> ShopTables:
     """Every table the folder holds, under our column names, values as written (CSV cells stay text, so "007" stays "007").
 
     Raises:
-        FeatureRepoError: no folder, no such folder, a required table is missing, two files for one table, a file that can't be read, or a
-            column that shop.toml names and the file does not have.
+        FeatureRepoError: no folder, no such folder, a required table is missing, two files for one table, a file that can't be read, a
+            column that shop.toml names and the file does not have, or one that the file has and shop.toml gives a constant for.
     """
     if folder is None:
         raise FeatureRepoError("Say where the shop's tables are: DATA=<folder with products and events as Parquet or CSV>.")
@@ -146,4 +146,10 @@ def _ours(raw: pd.DataFrame, table: str, file: Path, config: ShopConfig) -> pd.D
     ours = {our: raw[theirs] for our, theirs in mapped.items()}
     rest = {name: raw[name] for name in raw.columns if name not in mapped and name not in mapped.values()}
     frame = pd.DataFrame({**rest, **ours}, index=raw.index)
-    return frame.assign(**{name: value for name, value in config.constants.get(table, {}).items() if name not in frame})
+    constants = config.constants.get(table, {})
+    if doubled := [name for name in constants if name in frame]:
+        raise FeatureRepoError(
+            f"{file} has a column for {doubled[0]} ('{mapped.get(doubled[0], doubled[0])}'), and shop.toml gives it the same value in every row: "
+            f"remove [constants.{table}] {doubled[0]}, or the column."
+        )
+    return frame.assign(**constants)

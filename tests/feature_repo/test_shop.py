@@ -27,6 +27,8 @@ def test_it_survives_the_way_through_json() -> None:
         ("[columns.event]\nuser_id = 'u'", "columns.event"),
         ("[columns.events]\nuser = 'u'", "no column user"),
         ("[event_types]\norder = 'bought'", "bought"),
+        ("[constants.events]\nevent_type = 'order'", "constants.events.event_type: 'order' is none of view, cart"),
+        ("[constants.ties]\nkind = 'friend'", "constants.ties.kind: 'friend' is none of follow, group"),
         ("name = ", "TOML"),
     ],
 )

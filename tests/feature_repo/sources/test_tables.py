@@ -2,13 +2,16 @@
 
 import gzip
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from feature_repo.errors import FeatureRepoError
+from feature_repo.home import Pseudonyms
 from feature_repo.sources.tables import read, read_file
+from feature_repo.validate import validate
 
 PRODUCTS = "product_id,title\n007,Lamp\n"
 EVENTS = "event_type,user_id,product_id,event_time\nview,0042,007,2024-05-01\n"
@@ -123,9 +126,31 @@ def test_a_folder_that_lacks_something(change: Callable[[Path], object], said: s
 
 def test_columns_and_constants_of_shop_toml(folder: Path) -> None:
     (folder / "products.csv").write_text("sku,product_id,title\n007,internal,Lamp\n")
-    (folder / "shop.toml").write_text("[columns.products]\nproduct_id = 'sku'\n[constants.products]\nbrand = 'Own'\ntitle = 'not used'\n")
+    (folder / "shop.toml").write_text("[columns.products]\nproduct_id = 'sku'\n[constants.products]\nbrand = 'Own'\n")
     products = read(folder).tables["products"]
     assert products[["product_id", "title", "brand"]].to_numpy().tolist() == [["007", "Lamp", "Own"]]
+
+
+def test_a_table_of_orders_needs_no_column_of_event_types(folder: Path) -> None:
+    (folder / "events.csv").write_text("user_id,product_id,event_time\n0042,007,2024-05-01\n0043,007,2024-05-02\n")
+    (folder / "shop.toml").write_text("[constants.events]\nevent_type = 'order'\n[event_types]\norder = 'purchase'\n")
+    events = validate(read(folder), Pseudonyms(b"k" * 32), datetime(2024, 6, 1, tzinfo=UTC)).tables["events"]
+    assert events.accepted["event_type"].tolist() == ["purchase", "purchase"]
+
+
+@pytest.mark.parametrize(
+    ("header", "toml", "said"),
+    [
+        ("event_type", "", "has a column for event_type ('event_type')"),
+        ("what", "[columns.events]\nevent_type = 'what'\n", "has a column for event_type ('what')"),
+    ],
+)
+def test_a_constant_beside_the_column_is_not_silently_dropped(header: str, toml: str, said: str, folder: Path) -> None:
+    (folder / "events.csv").write_text(EVENTS.replace("event_type", header))
+    (folder / "shop.toml").write_text(toml + "[constants.events]\nevent_type = 'purchase'\n")
+    with pytest.raises(FeatureRepoError, match=r"remove \[constants\.events\] event_type, or the column") as error:
+        read(folder)
+    assert said in str(error.value)
 
 
 def test_optional_tables_are_optional(folder: Path) -> None:
