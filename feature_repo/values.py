@@ -65,6 +65,8 @@ def _text(column: Column, raw: pd.Series, zone: ZoneInfo) -> tuple[pd.Series, Ma
     if column.dtype == "id":
         long = pc.fill_null(pc.greater(pc.utf8_length(array), LONGEST_ID), False)
         masks.append((_mask(long), f"{column.name}: longer than {LONGEST_ID} characters"))
+        broken = pc.fill_null(pc.match_substring_regex(array, r"[\r\n]"), False)  # a stray quote in a CSV swallows the rows up to the next one
+        masks.append((_mask(broken), f"{column.name}: a line break in it"))
     if column.values or column.folded:
         array = pc.utf8_lower(pc.utf8_trim_whitespace(array))
     return array.to_pandas().astype(object), masks

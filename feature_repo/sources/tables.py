@@ -63,28 +63,34 @@ def read_file(file: Path) -> pd.DataFrame:
 
 
 def _as_text(table: pa.Table) -> pa.Table:
-    """Binary columns as text. Some writers of Parquet don't mark text as text.
+    """Binary columns as text. Some writers of Parquet don't mark text as text, and some mark as text what is none.
 
     Raises:
-        pyarrow.ArrowInvalid: one is not UTF-8.
+        ValueError: a column of text or bytes is not UTF-8.
     """
     for index, field in enumerate(table.schema):
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            table = table.set_column(index, field.name, table.column(index).cast(pa.string()))
+        column = table.column(index)
+        try:
+            if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+                table = table.set_column(index, field.name, column.cast(pa.string()))
+            elif pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+                column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"column '{field.name}' holds bytes that are no UTF-8 text") from error
     return table
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
     with pa.input_stream(str(file), compression="detect") as stream:
         content = stream.read()
-    if b"\r" in content and b"\n" not in content:
-        raise ValueError("its lines end with CR alone (save it with LF or CR LF)")
     content += b"" if content.endswith(b"\n") or not content else b"\n"
     if content.count(b'"') % 2:
         raise ValueError('a quote (") is opened and never closed')
     header = content[: content.find(b"\n") if b"\n" in content else None].decode("utf-8-sig")
     if not header.strip():
         raise ValueError("it is empty, without even a header")
+    if "\r" in header.strip("\r\n"):
+        raise ValueError("its lines end with CR alone (save it with LF or CR LF)")
     delimiter = max(",;\t", key=header.count)
     names = next(csv.reader([header.strip("\r\n")], delimiter=delimiter))
     if repeated := sorted({name for name in names if names.count(name) > 1}):

@@ -78,6 +78,11 @@ def test_an_id_of_unreasonable_length_is_marked() -> None:
     assert read("product_id", ["x" * 201])[1] == ["product_id: longer than 200 characters"]
 
 
+def test_an_id_with_a_line_break_is_marked() -> None:
+    """A stray quote makes two rows of a CSV file one cell, and that file is still well formed."""
+    assert read("user_id", ["ann,007,2024-05-01\nview,bob", "c\rd", "e f"])[1] == [*["user_id: a line break in it"] * 2, ""]
+
+
 def test_numbers() -> None:
     values, faults = read("price", ["1.50", " 2 ", "1,50", "£3", "inf", "nan", ""])
     assert values == [1.5, 2.0, None, None, None, None, None]

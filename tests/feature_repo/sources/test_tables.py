@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.errors import FeatureRepoError
@@ -79,6 +81,7 @@ def test_a_cell_may_hold_line_breaks_and_the_word_null(tmp_path: Path) -> None:
         ("x.csv", "a,b\n1,2\n".encode("utf-16"), "not UTF-8"),
         ("x.csv", b'a,b\n1,"2\n3,4\n', "never closed"),
         ("x.csv", b"a,b\r1,2\r", "CR alone"),
+        ("x.csv", b"a,b\r1,2\n3,4\n", "CR alone"),
         ("x.csv", b"", "empty"),
         ("x.csv", b"a,a\n1,2\n", "a occurs twice"),
         ("x.parquet", b"PAR1 or so", "Parquet"),
@@ -90,6 +93,15 @@ def test_an_unreadable_file_is_named_with_the_place(name: str, content: bytes, s
     with pytest.raises(FeatureRepoError, match=name) as error:
         read_file(tmp_path / name)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string()])
+def test_bytes_in_a_parquet_column_are_named_and_not_repeated(kind: pa.DataType, tmp_path: Path) -> None:
+    found = pa.Array.from_buffers(kind, 2, pa.array([b"ann\xff", b"x"]).buffers())
+    pq.write_table(pa.table({"product_id": ["007", "008"], "title": found}), tmp_path / "x.parquet")
+    with pytest.raises(FeatureRepoError, match=r"x\.parquet can't be read: column 'title' holds bytes that are no UTF-8 text") as error:
+        read_file(tmp_path / "x.parquet")
+    assert "ann" not in str(error.value)
 
 
 def test_the_message_about_a_broken_row_does_not_repeat_it(tmp_path: Path) -> None:
