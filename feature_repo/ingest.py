@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 HISTORICAL_AFTER = timedelta(days=2)
 """A shop whose last event is older than this is taken for a historical data set, and its clock goes on from that event."""
+LATE_WITHIN = timedelta(days=2)
+"""An arrival this long after the last event belongs to the history, and the clock goes on from it. A later one is the day of an export."""
 
 STORED = tuple(name for name in TABLES if name != "contacts")
 
@@ -73,8 +75,8 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
     `home.quarantine`; user ids are pseudonyms from here on; addresses go to `home.contacts_db` only.
 
     Raises:
-        FeatureRepoError: the key is lost, a file can't be read, a table or column is missing, or not one product was accepted. The tables of an
-            earlier ingestion stay as they were.
+        FeatureRepoError: the key is lost, a file or the event log can't be read, a table or column is missing, or not one product was accepted. The
+            tables of an earlier ingestion stay as they were.
     """
     started = time.monotonic()
     pseudonyms = home.pseudonyms(settings)
@@ -88,13 +90,13 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
     )  # fmt: skip
     home.ingest_report_file.write_text(report.model_dump_json(indent=1))
     _require_products(home, checked)
+    last = _last_known(home, checked)
     _write_tables(home, checked)
     _write_contacts(home, checked.tables["contacts"].accepted)
-    last = _last_event(checked)
     home.write_manifest(
         {
             "source": source, "folder": None if folder is None else str(folder.resolve()), "config": checked.config.model_dump(mode="json"),
-            "clock_offset_s": _clock_offset(home, source, folder, last, now), "last_event": None if last is None else last.isoformat(),
+            "clock_offset_s": _clock_offset(home, last, now), "last_event": None if last is None else last.isoformat(),
             "ingested_at": now.isoformat(),
         }
     )  # fmt: skip
@@ -193,23 +195,35 @@ def _write_contacts(home: ShopHome, contacts: pd.DataFrame) -> None:
     part.replace(home.contacts_db)
 
 
-def _last_event(checked: CheckedShop) -> datetime | None:
-    """The latest event of the shop's files (what was posted to the service follows the shop's clock and doesn't set it)."""
-    times = checked.tables["events"].accepted["event_time"]
-    return None if times.empty else times.max().to_pydatetime()
+def _last_known(home: ShopHome, checked: CheckedShop) -> datetime | None:
+    """The latest moment that the shop knows of: the last event of its files, the last arrival soon after it, the last event posted to the service.
 
-
-def _clock_offset(home: ShopHome, source: str, folder: Path | None, last: datetime | None, now: datetime) -> float:
-    """Seconds of wall time minus shop time.
-
-    The clock of a shop that is read again from the same place goes on as it was, unless its files brought newer events: time never jumps back under
-    events that were posted meanwhile, and a live shop whose feed stands still stays live.
+    Raises:
+        FeatureRepoError: the posted events can't be read.
     """
-    manifest = home.manifest()
-    same = manifest.get("source") == source and manifest.get("folder") == (None if folder is None else str(folder.resolve()))
-    before = float(manifest.get("clock_offset_s", 0.0))
-    if same and "clock_offset_s" in manifest and (before == 0 or manifest.get("last_event") == (last.isoformat() if last else None)):
-        return before
-    if last is None or now - last <= HISTORICAL_AFTER:
-        return 0.0
-    return (now - last).total_seconds()
+    events, posted = checked.tables["events"].accepted, EventLog(home.events_db).read()
+    last = events["event_time"].max()
+    late = events["arrived_at"][events["arrived_at"] <= last + LATE_WITHIN]
+    known = [moment for moment in (last, late.max(), posted["event_time"].max(), posted["arrived_at"].max()) if not pd.isna(moment)]
+    return max(known).to_pydatetime() if known else None
+
+
+def _clock_offset(home: ShopHome, last: datetime | None, now: datetime) -> float:
+    """Seconds of wall time minus shop time: 0 for a live shop, of a historical one the time since its last known moment.
+
+    A clock never goes back: it goes on as it was, unless newer events came. So nothing that was posted or decided meanwhile lies in the future, and
+    a live shop whose feed stands still stays live.
+    """
+    before = home.manifest().get("clock_offset_s")
+    if last is None:
+        return 0.0 if before is None else float(before)
+    wanted = 0.0 if now - last <= HISTORICAL_AFTER else (now - last).total_seconds()
+    if before is None or wanted <= before:
+        return wanted
+    shown = now - timedelta(seconds=before)
+    if shown - last > HISTORICAL_AFTER:
+        log.warning(
+            "The clock of '%s' stays at %s, although its last event is of %s: a clock never goes back. If other data took the place of the old ones, "
+            "`make reset SHOP=%s` and read them again.", home.shop, f"{shown:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", home.shop,
+        )  # fmt: skip
+    return float(before)

@@ -189,3 +189,80 @@ def test_the_clock_goes_on_when_the_same_shop_is_read_again(home: ShopHome, sett
         file.write(f"y-1,9999,page,c-0001,00017,{newer},,,,,,,,,\n")
     ingest(home, settings, "corner", folder)
     assert home.clock().offset == timedelta(0)
+
+
+def small_shop(folder: Path, last: datetime, arrived: str = "") -> Path:
+    """A shop with one lamp and two views of it, the last one at `last`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "products.csv").write_text("product_id,title\n00017,Lamp\n")
+    first = last - timedelta(days=9)
+    rows = f"view,ann,00017,{first.isoformat()},\nview,ann,00017,{last.isoformat()},{arrived}\n"
+    (folder / "events.csv").write_text("event_type,user_id,product_id,event_time,arrived_at\n" + rows)
+    return folder
+
+
+LAST = datetime(2024, 3, 1, 12, tzinfo=UTC)
+INSTANT = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(("late", "from_it"), [(timedelta(hours=30), True), (timedelta(days=2), True), (timedelta(days=40), False)])
+def test_the_clock_goes_on_from_an_arrival_soon_after_the_last_event(
+    late: timedelta, from_it: bool, home: ShopHome, settings: Settings, tmp_path: Path
+) -> None:
+    """Else that event would not be known yet, and wait for a later build. An arrival long after is the day on which the data set was written."""
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST, (LAST + late).isoformat()))
+    assert timedelta(0) <= home.clock().now() - (LAST + late if from_it else LAST) < INSTANT
+
+
+def test_the_clock_never_goes_back_under_posted_events(home: ShopHome, settings: Settings, tmp_path: Path) -> None:
+    """A correction of the files, or files in another folder, once set it back to the last event of the files."""
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST))
+    home.write_manifest({"clock_offset_s": home.clock().offset.total_seconds() - 3 * 86400})  # three days went by
+    EventLog(home.events_db).append([posted("new", LAST + timedelta(days=3))])
+    for folder, last in (("shop", LAST - timedelta(hours=5)), ("elsewhere", LAST), ("shop", LAST + timedelta(hours=1))):
+        before = home.clock().now()
+        ingest(home, settings, "x", small_shop(tmp_path / folder, last))
+        assert timedelta(0) <= home.clock().now() - before < INSTANT
+
+
+def test_the_clock_goes_on_from_the_last_posted_event(home: ShopHome, settings: Settings, tmp_path: Path) -> None:
+    """Where the manifest lags behind them, as after a copy of the home was put back."""
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST))
+    EventLog(home.events_db).append([posted("new", LAST + timedelta(days=3))])
+    ingest(home, settings, "x", tmp_path / "shop")
+    assert timedelta(0) <= home.clock().now() - (LAST + timedelta(days=3)) < INSTANT
+
+
+def test_a_clock_that_stays_far_ahead_of_the_data_is_said(
+    home: ShopHome, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST))
+    ingest(home, settings, "x", tmp_path / "shop")
+    assert "clock" not in caplog.text
+    ingest(home, settings, "x", small_shop(tmp_path / "old", LAST - timedelta(days=90)))
+    assert timedelta(0) <= home.clock().now() - LAST < INSTANT
+    assert "stays at 2024-03-01 12:00, although its last event is of 2023-12-02 12:00" in caplog.text
+    assert "make reset SHOP=corner" in caplog.text
+
+
+def test_a_live_shop_whose_feed_stands_still_stays_live(home: ShopHome, settings: Settings, tmp_path: Path) -> None:
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", datetime.now(UTC) - timedelta(hours=1)))
+    assert home.clock().offset == timedelta(0)
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", datetime.now(UTC) - timedelta(days=3)))
+    assert home.clock().offset == timedelta(0)
+
+
+def test_a_historical_shop_whose_files_lost_their_events_keeps_its_clock(home: ShopHome, settings: Settings, tmp_path: Path) -> None:
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST))
+    (tmp_path / "shop/events.csv").write_text("event_type,user_id,product_id,event_time\n")
+    ingest(home, settings, "x", tmp_path / "shop")
+    assert timedelta(0) <= home.clock().now() - LAST < INSTANT
+
+
+def test_a_damaged_event_log_leaves_the_old_tables(home: ShopHome, settings: Settings, tmp_path: Path) -> None:
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST))
+    before = home.tables.resolve()
+    home.events_db.write_bytes(b"no database at all" * 100)
+    with pytest.raises(FeatureRepoError, match="event log"):
+        ingest(home, settings, "x", tmp_path / "shop")
+    assert home.tables.resolve() == before
