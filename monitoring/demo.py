@@ -473,9 +473,13 @@ def _block(title: str, found: Mapping[str, Any]) -> list[str]:
 
 
 def _percent(estimate: Mapping[str, float], sign: bool = False) -> str:
-    style = "+.2f" if sign else ".2f"
-    value, low, high = (format(100 * estimate[part], style) for part in ("value", "low", "high"))
+    value, low, high = (_figure(100 * estimate[part], sign) for part in ("value", "low", "high"))
     return f"{value} % [{low}, {high}]"
+
+
+def _figure(percent: float, sign: bool) -> str:
+    """Two decimals; what rounds to zero has no sign."""
+    return "0.00" if round(percent, 2) == 0 else format(percent, "+.2f" if sign else ".2f")
 
 
 def report_of(run: Run, home: ShopHome, drift: str) -> dict[str, Any]:

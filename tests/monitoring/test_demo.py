@@ -189,6 +189,15 @@ def test_the_table_is_labelled_and_shows_the_placebo_beside_it(calm: tuple[Run, 
     assert text.count("full minus popularity") == 2
 
 
+def test_zero_has_no_sign_in_the_table(calm: tuple[Run, KnowingFeed]) -> None:
+    found = measure(calm[0].placebo)
+    found["full_minus"]["popularity"]["click_through"] = {"value": -0.00004, "low": -0.00006, "high": 0.00004}
+    report = {"shop": "demo", "weeks": 1, "drift": "none", "response_model": "1", "placebo": found}
+    assert "0.00 % [-0.01, 0.00]" in table(report)
+    assert "-0.00" not in table(report)
+    assert "+0.00" not in table(report)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> ShopHome:
     made = ShopHome.create(Settings(home=tmp_path), "demo")
