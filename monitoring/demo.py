@@ -49,6 +49,7 @@ STEP = timedelta(hours=6)
 """How far the shop's clock moves at a time."""
 RESAMPLES = 2000
 POSTED_AT_ONCE = 500
+PLAIN = TONES.index("plain")
 FRAGILE = ("view", "cart", "impression")
 """What a broken feed loses."""
 
@@ -162,7 +163,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Shelf:
-    """A feed as one shopper saw it: index arrays over the catalogue, in order of position."""
+    """A feed as one shopper saw it: index arrays over the catalogue, in order of position.
+
+    `tone` and `aspect` are what the answer says of its copy, and what is posted; `written`: the copy is the writer's, neither a template nor none.
+    """
 
     shopper: int
     arm: int
@@ -173,6 +177,7 @@ class Shelf:
     price: Floats
     tone: Ints
     aspect: Ints
+    written: NDArray[np.bool_]
 
 
 @dataclass
@@ -199,14 +204,19 @@ class Crowd:
     seen: dict[int, list[tuple[datetime, int]]] = field(default_factory=dict)
     repeats: dict[tuple[int, int], list[datetime]] = field(default_factory=dict)
 
-    def answer(self, shelves: Sequence[Shelf], personal: Sequence[bool]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
-        """Clicks, carts and purchases of each shelf, bool[len(shelf)] each. The shelves are then remembered."""
+    def answer(self, shelves: Sequence[Shelf]) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]:
+        """Clicks, carts and purchases of each shelf, bool[len(shelf)] each. The shelves are then remembered.
+
+        Answers go by what was shown, never by the arm. No copy and template copy are plain words that stress nothing: a template states facts,
+        whatever tone was planned. Copy is personal where the writer wrote it in another tone than plain, the one that leaves the shopper out of it.
+        """
         answers = []
-        for shelf, own in zip(shelves, personal, strict=True):
+        for shelf in shelves:
             count = len(shelf.product)
             who = np.full(count, shelf.shopper)
+            tone, aspect = np.where(shelf.written, shelf.tone, PLAIN), np.where(shelf.written, shelf.aspect, NO_ASPECT)
             shown = Shown(
-                who, shelf.product, shelf.price, shelf.position, np.zeros(count, dtype=np.int64), shelf.tone, shelf.aspect, np.full(count, own),
+                who, shelf.product, shelf.price, shelf.position, np.zeros(count, dtype=np.int64), tone, aspect, tone != PLAIN,
                 np.full(count, self._seen(shelf)), self._repeats(shelf),
             )  # fmt: skip
             clicks = self.rng.random(count) < self.model.click(shown)
@@ -309,11 +319,10 @@ class Run:
         events = self._organic(visitors, now)
         factor = self.crowd.model.drift.price_shock
         shelves = [self._shelf(int(index), now, factor) for index in visitors]
-        personal = [ARMS[shelf.arm].copy == "personalised" for shelf in shelves]
-        for shelf, (clicks, carts, purchases) in zip(shelves, self.crowd.answer(shelves, personal), strict=True):
+        for shelf, (clicks, carts, purchases) in zip(shelves, self.crowd.answer(shelves), strict=True):
             self.tally.add(shelf, int(clicks.sum()), int(purchases.sum()))
             events += self._events(shelf, clicks, carts, purchases)
-        for shelf, (clicks, _, purchases) in zip(shelves, self.shadow.answer(shelves, personal), strict=True):
+        for shelf, (clicks, _, purchases) in zip(shelves, self.shadow.answer(shelves), strict=True):
             self.placebo.add(shelf, int(clicks.sum()), int(purchases.sum()))
         lost = self.crowd.model.drift.broken_feed
         return [each for each in events if each["event_type"] not in FRAGILE or self.rng.random() >= lost]
@@ -336,6 +345,7 @@ class Run:
             price=np.round(price * factor, 2),
             tone=np.array([_tone(each) for each in words], dtype=np.int64),
             aspect=np.array([_aspect(each) for each in words], dtype=np.int64),
+            written=np.array([each.get("backend") == "writer" for each in words], dtype=np.bool_),
         )
 
     def _events(self, shelf: Shelf, clicks: NDArray[np.bool_], carts: NDArray[np.bool_], purchases: NDArray[np.bool_]) -> list[dict[str, Any]]:
@@ -395,7 +405,7 @@ class Run:
 
 def _tone(copy: Mapping[str, Any]) -> int:
     """Index of the copy's tone; plain where it is unknown."""
-    return TONES.index(copy["tone"]) if copy.get("tone") in TONES else 0
+    return TONES.index(copy["tone"]) if copy.get("tone") in TONES else PLAIN
 
 
 def _aspect(copy: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ import pytest
 from feature_repo.events import ASPECTS, TONES, EventType
 from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
-from feature_repo.sources.demo.response import ResponseModel
+from feature_repo.sources.demo.response import NO_ASPECT, ResponseModel, Shown
 from feature_repo.sources.demo.world import NAMED_DRIFTS, Drift, World
 from monitoring.demo import ARMS, Arm, Plan, Run, Service, Tally, arguments, arm_of, demo, main, measure, table
 from monitoring.errors import MonitoringError
@@ -46,9 +46,9 @@ class KnowingFeed:
         self.asked += 1
         index = self.people.ids.index(shopper)
         chosen = (self.popular if arm.policy == "popular" else self.order[index])[:n]
-        words = {"tone": "plain", "aspects": []}
+        words: dict[str, Any] = {"tone": "plain", "aspects": [], "backend": "writer"}
         if arm.copy == "personalised":
-            words = {"tone": TONES[int(self.people.tone[index].argmax())], "aspects": [ASPECTS[int(self.people.aspect[index].argmax())]]}
+            words |= {"tone": TONES[int(self.people.tone[index].argmax())], "aspects": [ASPECTS[int(self.people.aspect[index].argmax())]]}
         items = [{"product_id": self.goods.products[each].product_id, "price": float(self.price[each]), "copy": words} for each in chosen]
         return {"request_id": f"q{self.asked}", "items": items}
 
@@ -93,6 +93,35 @@ def test_the_placebo_answers_of_the_same_shelves_show_no_lead(calm: tuple[Run, K
     for lead in found["full_minus"].values():
         for rate in lead.values():
             assert rate["low"] - 0.01 < 0 < rate["high"] + 0.01
+
+
+@dataclass
+class WordyFeed(KnowingFeed):
+    """The same four products with the same words for everybody, whatever the arm."""
+
+    def feed(self, shopper: str, arm: Arm, n: int) -> dict[str, Any]:
+        self.asked += 1
+        warm = {"tone": "warm", "aspects": ["design"]}
+        copies = [warm | {"backend": "writer"}, warm | {"backend": "template"}, None, {"tone": "plain", "aspects": ["value"], "backend": "writer"}]
+        items = [{"product_id": self.goods.products[row].product_id, "price": 10.0, "copy": copy} for row, copy in enumerate(copies)]
+        return {"request_id": f"q{self.asked}", "items": items}
+
+
+def test_answers_go_by_the_words_that_were_shown_not_by_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a bonus for personal copy by the arm's name, where the answer carried a template or no copy at all."""
+    seen: list[Shown] = []
+    click = ResponseModel.click
+    monkeypatch.setattr(ResponseModel, "click", lambda model, shown: seen.append(shown) or click(model, shown))
+    feed = WordyFeed()
+    run = Run(Plan(weeks=1, shoppers=200), WORLD, feed, START)
+    run.weeks()
+    assert {arm_of(run.shoppers.ids[int(shown.shopper[0])]) for shown in seen} == {0, 1, 2}
+    for shown in seen:
+        assert shown.tone.tolist() == [TONES.index("warm"), 0, 0, 0]
+        assert shown.aspect.tolist() == [ASPECTS.index("design"), NO_ASPECT, NO_ASPECT, ASPECTS.index("value")]
+        assert shown.personal.tolist() == [True, False, False, False]
+    posted = [each["context"] for each in feed.events if each["event_type"] == "impression"][:4]
+    assert [(each["tone"], each.get("aspect")) for each in posted] == [("warm", "design"), ("warm", "design"), ("plain", None), ("plain", "value")]
 
 
 def test_a_placebo_run_shows_no_lead_either() -> None:
