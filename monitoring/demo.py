@@ -2,7 +2,8 @@
 
 Simulated shoppers use the running service for simulated weeks: they ask for their feed over HTTP, look at what comes, click and
 buy as the frozen response model says (docs/simulator.md), and post their events. Time passes by moving the shop's clock. It ends with
-a table: click-through and conversion of three arms with intervals, and beside it the same shelves answered by the placebo.
+a table: click-through and conversion of three arms with intervals, and beside it the same shelves answered by a shadow placebo. On a shop made with
+`placebo = true` in its demo.toml it is the trained placebo.
 """
 
 import argparse
@@ -466,13 +467,30 @@ def table(report: Mapping[str, Any]) -> str:
         "No real shopper took part. Click-through: clicks per product shown; conversion: purchases through the feed per visit; 95 % intervals.",
     ]
     if report.get("simulated"):
-        lines += ["", *_block("simulated shoppers", report["simulated"])]
-    lines += ["", *_block("PLACEBO (the same shelves, tastes and tone effects off: no lead should remain)", report["placebo"])]
+        lines += ["", *_block(("simulated shoppers",), report["simulated"])]
+        title = SHADOW_PLACEBO
+    else:
+        title = TRAINED_PLACEBO if report["trained_placebo"] else UNTRAINED_PLACEBO
+    lines += ["", *_block(title, report["placebo"])]
     return "\n".join(lines)
 
 
-def _block(title: str, found: Mapping[str, Any]) -> list[str]:
-    lines = [title, f"  {'arm':<24}{'shoppers':>9}{'visits':>8}{'shown':>8}   {'click-through':<26}{'conversion':<26}"]
+SHADOW_PLACEBO = (
+    "SHADOW PLACEBO: the very same shelves, answered by shoppers without tastes, whom no words move.",
+    "Leads of zero show that the counting is fair; they say nothing about the platform.",
+)
+TRAINED_PLACEBO = (
+    "TRAINED PLACEBO: models of a history without tastes, shelves answered by shoppers without tastes, whom no words move.",
+    "Leads of zero show that the platform makes none where there is nothing to learn.",
+)
+UNTRAINED_PLACEBO = (
+    "PLACEBO ANSWERS: models that have learned tastes, shelves answered by shoppers without tastes, whom no words move.",
+    "Leads of zero show that the counting is fair; for the trained placebo, make the shop with placebo = true (docs/simulator.md).",
+)
+
+
+def _block(title: Sequence[str], found: Mapping[str, Any]) -> list[str]:
+    lines = [*title, f"  {'arm':<24}{'shoppers':>9}{'visits':>8}{'shown':>8}   {'click-through':<26}{'conversion':<26}"]
     for name, arm in found["arms"].items():
         rates = "".join(f"{_percent(arm[rate]):<26}" for rate in ("click_through", "conversion"))
         lines.append(f"  {name:<24}{arm['shoppers']:>9,}{arm['visits']:>8,}{arm['shown']:>8,}   {rates}".rstrip())
@@ -507,7 +525,7 @@ def report_of(run: Run, home: ShopHome, drift: str) -> dict[str, Any]:
         "placebo": measure(run.placebo),
     }
     if run.plan.placebo:
-        return found | {"placebo": measure(run.tally)}
+        return found | {"placebo": measure(run.tally), "trained_placebo": run.world.placebo}
     return found | {"simulated": measure(run.tally)}
 
 
@@ -585,7 +603,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--items", type=int, default=6, help="products per feed")
     parser.add_argument("--drift", choices=sorted(NAMED_DRIFTS), default="none", help="what goes wrong")
     parser.add_argument("--drift-week", type=int, default=2, help="week in which it begins, from 1")
-    parser.add_argument("--placebo", action="store_true", help="switch tastes and tone effects off for the whole run")
+    parser.add_argument(
+        "--placebo", action="store_true", help="switch tastes and tone effects off for the whole run (a shop with placebo = true always is)"
+    )
     parser.add_argument("--no-refresh", action="store_true", help="leave out `make features` between weeks")
     parser.add_argument("--seed", type=int, default=1, help="seed of the shoppers' answers")
     parser.add_argument("--port", type=int, help="port of the service on this machine")
@@ -608,7 +628,7 @@ def demo(options: argparse.Namespace, settings: ServingSettings) -> str:
         options.items,
         NAMED_DRIFTS[options.drift],
         min(options.drift_week, options.weeks),
-        options.placebo,
+        options.placebo or world.placebo,
         options.seed,
     )
     with running(service, None if options.url else port):

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +19,7 @@ from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
 from feature_repo.sources.demo.response import NO_ASPECT, ResponseModel, Shown
 from feature_repo.sources.demo.world import NAMED_DRIFTS, Drift, World
-from monitoring.demo import ARMS, Arm, Plan, Run, Service, Tally, arguments, arm_of, demo, main, measure, table
+from monitoring.demo import ARMS, Arm, Plan, Run, Service, Tally, arguments, arm_of, demo, main, measure, report_of, table
 from monitoring.errors import MonitoringError
 from serving.settings import ServingSettings
 
@@ -214,14 +214,27 @@ def test_the_table_is_labelled_and_shows_the_placebo_beside_it(calm: tuple[Run, 
     report = {"shop": "demo", "weeks": 1, "drift": "none", "response_model": "1", "simulated": measure(run.tally), "placebo": measure(run.placebo)}
     text = table(report)
     assert text.startswith("SIMULATED")
-    assert text.index("full minus plain copy") < text.index("PLACEBO")
+    assert text.index("full minus plain copy") < text.index("SHADOW PLACEBO")
     assert text.count("full minus popularity") == 2
+    assert "they say nothing about the platform" in text
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"), [(True, "TRAINED PLACEBO: models of a history without tastes"), (False, "models that have learned tastes")]
+)
+def test_the_table_of_a_placebo_run_says_what_its_models_have_learned(trained: bool, said: str, home: ShopHome) -> None:
+    run = Run(Plan(weeks=1, shoppers=60, placebo=True), replace(WORLD, placebo=trained), KnowingFeed(), START)
+    run.weeks()
+    text = table(report_of(run, home, "none"))
+    assert said in text
+    assert "SHADOW" not in text
+    assert text.count("full minus popularity") == 1
 
 
 def test_zero_has_no_sign_in_the_table(calm: tuple[Run, KnowingFeed]) -> None:
     found = measure(calm[0].placebo)
     found["full_minus"]["popularity"]["click_through"] = {"value": -0.00004, "low": -0.00006, "high": 0.00004}
-    report = {"shop": "demo", "weeks": 1, "drift": "none", "response_model": "1", "placebo": found}
+    report = {"shop": "demo", "weeks": 1, "drift": "none", "response_model": "1", "trained_placebo": True, "placebo": found}
     assert "0.00 % [-0.01, 0.00]" in table(report)
     assert "-0.00" not in table(report)
     assert "+0.00" not in table(report)
