@@ -96,8 +96,7 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
     home.write_manifest(
         {
             "source": source, "folder": None if folder is None else str(folder.resolve()), "config": checked.config.model_dump(mode="json"),
-            "clock_offset_s": _clock_offset(home, last, now), "last_event": None if last is None else last.isoformat(),
-            "ingested_at": now.isoformat(),
+            "clock_offset_s": _clock_offset(home, last, now), "ingested_at": now.isoformat(),
         }
     )  # fmt: skip
     return report
