@@ -36,8 +36,6 @@ from feature_repo.store import Build, features_of, fingerprint
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset, gates, labels
 from training.champion import Champion, compare, upper
-from training.content.facts import ledger
-from training.content.policy import Policy
 from training.content.train import Effort, WriterTraining, train_writer
 from training.dataset import Audience, Catalogue, Reader, Scored
 from training.evaluate import Report, evaluate, measures, recall, table
@@ -245,21 +243,6 @@ def _window(periods: Periods) -> tuple[str, str]:
     return periods.start.isoformat(), periods.end.isoformat()
 
 
-def unsupported_claims(home: ShopHome, samples: pd.DataFrame) -> float:
-    """Share of the writer's finished sample texts in which the policy finds a claim that the product's facts do not bear out.
-
-    Texts that the writer gave up on are none; a shop whose every sample was given up has nothing to hold against it.
-    """
-    products = read_tables(home)["products"].sort_values("valid_from", na_position="first", kind="stable")
-    latest = products.drop_duplicates("product_id", keep="last").to_dict("records")
-    rows = {str(row["product_id"]): {str(name): value for name, value in row.items()} for row in latest}
-    policy = Policy.load(brands=sorted({str(brand) for brand in products["brand"].dropna() if brand}))  # as it serves
-    written = samples[samples["text"].notna()]
-    columns = (written["text"], written["product_id"], written["language"])
-    checked = [policy.check(text, ledger(rows[str(product)]).facts, language).ok for text, product, language in zip(*columns, strict=True)]
-    return 1.0 - float(np.mean(checked)) if checked else 0.0
-
-
 def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, settings: TrainingSettings) -> dict[str, ModelFolder]:
     """Model folders by kind. The ranker names the content of the retriever's folder, so that one is sealed first."""
     folder = work / "retriever"
@@ -280,8 +263,7 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
     metrics = {**found.measured.ranker, **found.ranker_metrics}
     meta = ModelMeta("ranker", "lambdamart", "ranker_v1", prints["ranker_v1"], requires=needs, metrics=metrics, params=params, **common)
     sealed["ranker"] = ModelFolder.write(work / "ranker", meta)
-    metrics = {**writer.metrics, "unsupported_claims": unsupported_claims(shop.home, writer.samples)}
-    meta = ModelMeta("writer", "transformer", "writer_v1", prints["writer_v1"], metrics=metrics, params=writer.params, **common)
+    meta = ModelMeta("writer", "transformer", "writer_v1", prints["writer_v1"], metrics=writer.metrics, params=writer.params, **common)
     return sealed | {"writer": ModelFolder.write(writer.folder, meta)}
 
 

@@ -87,7 +87,7 @@ def train_writer(home: ShopHome, settings: TrainingSettings, out_folder: Path, p
     out_folder.mkdir(parents=True, exist_ok=True)
     products = _products(home)
     ledgers = [ledger(row) for row in products]
-    policy = Policy.load()
+    policy = Policy.load(brands=sorted({str(row["brand"]) for row in products if row.get("brand")}))  # the shop's brands are names, as in serving
     extra = corpus.from_descriptions(
         [(book, {"en": row.get("description") or "", "zh": row.get("description_zh") or ""}) for book, row in zip(ledgers, products, strict=True)],
         policy,
