@@ -80,12 +80,13 @@ class Workbench:
         renamed = self.tables["events"].assign(
             event_us=_microseconds(events["event_time"]),
             known_us=np.maximum(_microseconds(events["event_time"]), _microseconds(events["arrived_at"])),
+            place=np.arange(len(events)),  # among all events, which come in order of time and sequence
         )
-        columns = ["event_type", "user_id", "product_id", "event_us", "known_us", "quantity", "price", "rating", "channel", "context"]
+        columns = ["event_type", "user_id", "product_id", "event_us", "known_us", "place", "quantity", "price", "rating", "channel", "context"]
         self.add("_events", renamed[columns])
         self.sql(
             """create or replace table events as
-            select e.event_type, u.user_id, i.product_id, e.event_us, e.known_us, e.quantity, e.price, e.rating, e.channel,
+            select e.event_type, u.user_id, i.product_id, e.event_us, e.known_us, e.place, e.quantity, e.price, e.rating, e.channel,
                    json_extract_string(e.context, '$.tone') as tone, json_extract_string(e.context, '$.aspect') as aspect
             from _events e left join users u on u.name = e.user_id left join items i on i.name = e.product_id"""
         )

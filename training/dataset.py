@@ -175,7 +175,10 @@ class Slate:
 
 
 def training_slates(groups: Sequence[Group], retrievers: Sequence[RetrieverSet], settings: TrainingSettings) -> list[Slate]:
-    """Per group: what was relevant or shown, and a sample of the other candidates, half of it the best proposed ones."""
+    """Per group: what was relevant or shown, and a sample of the other candidates, drawn at one rate whatever their rank.
+
+    Keeping more of the best proposed ones would make deep ranks look better than they are.
+    """
     generator = np.random.default_rng(settings.seed)
     return [_slate(group, retrievers[group.window], settings.negatives, generator) for group in groups]
 
@@ -185,9 +188,8 @@ def _slate(group: Group, retriever: RetrieverSet, negatives: int, generator: np.
     wanted = group.relevance.keys() | set(group.shown)
     inside = [row for row, product in enumerate(ids) if product in wanted]
     others = [row for row, product in enumerate(ids) if product not in wanted]
-    top, rest = others[: negatives // 2], others[negatives // 2 :]
-    drawn = generator.choice(len(rest), min(len(rest), negatives - len(top)), replace=False) if rest else np.zeros(0, np.int64)
-    rows = sorted([*inside, *top, *(rest[int(i)] for i in drawn)])
+    drawn = generator.choice(len(others), min(len(others), negatives), replace=False) if others else np.zeros(0, np.int64)
+    rows = sorted([*inside, *(others[int(place)] for place in drawn)])
     outside = [product for product in group.shown if product not in set(ids)]
     nothing = np.full((len(outside), group.candidates.scores.shape[1]), np.nan, np.float32)
     scores, ranks = (np.concatenate([values[rows], nothing]) for values in (group.candidates.scores, group.candidates.ranks))

@@ -20,7 +20,7 @@ class TrainingSettings(Settings):
     evaluation_users: int = Field(2000, ge=10, description="Users that a period is evaluated on; more are sampled down, the same for every model.")
     label_horizon_days: int = Field(1, ge=1, description="Days after a label's moment whose purchases count as relevant; 1 is the day itself.")
     candidates: int = Field(200, ge=10, description="Products that the retrievers hand to the ranker for one user.")
-    negatives: int = Field(60, ge=5, description="Candidates without a label that stay in a label group of training, half of them the top ones.")
+    negatives: int = Field(100, ge=5, description="Candidates without a label that stay in a label group of training, drawn at random.")
     trees: int = Field(300, ge=10, description="Most trees of the ranker; fewer when a later slice of labels stops improving.")
     profile_choices: int = Field(20000, ge=100, description="Later choices that the profile's weights are learned from; more are sampled down.")
 

@@ -68,19 +68,18 @@ def history(bench: Workbench) -> pa.Table:
         f"""with steps as (
             select user_id, product_id as key, {_visible(bench)} as at_us,
                    sum(cast(event_type = 'purchase' as int)) as bought,
-                   max(event_us) filter (event_type = 'purchase') as purchase_us, max(event_us) filter (event_type <> 'purchase') as view_us
+                   max(event_us) filter (event_type = 'purchase') as purchase_us, max(event_us) filter (event_type <> 'purchase') as view_us,
+                   max(place) as place
             from acts where user_id is not null and product_id is not null and event_type in ('view', 'click', 'cart', 'purchase')
             group by all)
         select user_id, key, at_us, sum(bought) over w as bought, coalesce(max(purchase_us) over w, 0) as purchase_us,
-               coalesce(max(view_us) over w, 0) as view_us
+               coalesce(max(view_us) over w, 0) as view_us, max(place) over w as place
         from steps window w as (partition by user_id, key order by at_us rows unbounded preceding) order by user_id, key, at_us"""
     )
     found = {name: np.ma.getdata(values) for name, values in states.items()}
     row, moment = at_moments(found["user_id"], found["at_us"], found["key"], moments)
-    latest = np.maximum(found["purchase_us"], found["view_us"])[row]
-    # One sort by one number (moment, then latest first) in place of three; states come in order of product, which breaks ties.
-    recent = (bench.as_of_us - latest) // US
-    order = np.argsort(moment * 2**32 + np.clip(recent, 0, 2**32 - 1), kind="stable")
+    # One sort by one number: moment, then the latest act first. Acts of one moment are told apart by their sequence.
+    order = np.argsort(moment * 2**32 - found["place"][row].astype(np.int64), kind="stable")
     order = order[_place_in(moment[order]) < HISTORY_SIZE]
     row, moment = row[order], moment[order]
     offsets = np.searchsorted(moment, np.arange(len(moments["at_us"]) + 1)).astype(np.int32)

@@ -345,6 +345,18 @@ def test_the_latest_statement_holds_and_no_amount_of_buying_hides_it(tmp_path: P
     assert signals["category:Kind 3"][like] == 1
 
 
+def test_acts_of_one_moment_are_told_apart_by_their_sequence(tmp_path: Path) -> None:
+    goods = [f"{product},Thing {product},1,EUR,2024-01-01" for product in "abc"]
+    (tmp_path / "products.csv").write_text("\n".join(["product_id,title,price,currency,valid_from", *goods]))
+    bought = [f"purchase,u,{product},2024-02-01T00:00:00Z,{place}" for product, place in (("b", 1), ("c", 2), ("a", 3))]
+    (tmp_path / "events.csv").write_text("\n".join(["event_type,user_id,product_id,event_time,sequence", *bought]))
+    settings = Settings(home=tmp_path / "homes")
+    with prepared(settings, "ordered", tmp_path) as made:
+        build(made, settings, progress=False)
+    user = UserReader(made).read(made.pseudonyms(settings).user("u"), 0.0)
+    assert user and user.history.products == ("a", "c", "b")
+
+
 def test_a_refresh_keeps_the_embedding_that_the_models_know(tmp_path: Path) -> None:
     header, settings = "product_id,title,price,currency,valid_from\n", Settings(home=tmp_path / "homes")
     (tmp_path / "products.csv").write_text(header + "a,Blue mug,1,EUR,2024-01-01\nb,Red cup,2,EUR,2024-01-01\n")
