@@ -3,7 +3,8 @@
 A decision is one answered request. It is written as one line of JSON into a segment file; docs/journal.md shows one. The request
 thread only puts it on a queue: a writer thread appends what has gathered every `flush_s` and calls fsync. A process that is killed
 (kill -9) loses at most the decisions of its last `flush_s` seconds and of the write then under way; what a reader finds is always
-the beginning of what one writer recorded, without gaps, but for decisions that were dropped and counted because the disk could not keep up.
+the beginning of what one writer recorded, without gaps, but for decisions that were dropped and counted: the disk could not keep up, or a
+value of theirs has no form in JSON.
 """
 
 import logging
@@ -127,7 +128,8 @@ class JournalFrames:
 class Journal:
     """Appends decisions to segments in `folder`. Several processes may write to one folder; each has segments of its own.
 
-    `written`: decisions handed to the operating system and fsynced. `dropped`: decisions not kept since `max_pending` waited already.
+    `written`: decisions handed to the operating system and fsynced. `dropped`: decisions not kept, since `max_pending` waited already or since
+    they can't be written as JSON.
     """
 
     def __init__(self, folder: Path, limits: JournalLimits | None = None, wall: Callable[[], float] = time.time) -> None:
@@ -138,6 +140,7 @@ class Journal:
         self.slowest_write_s = 0.0
         self._wall = wall
         self._waiting: deque[Decision] = deque()
+        self._counting = threading.Lock()
         self._wake = threading.Event()
         self._empty = threading.Condition()
         self._closing = False
@@ -150,9 +153,9 @@ class Journal:
     def record(self, decision: Decision) -> None:
         """Keep `decision`. Never blocks and never fails: where the disk is too slow it is dropped, counted and logged."""
         if len(self._waiting) >= self.limits.max_pending:
-            self.dropped += 1
-            if self.dropped == 1 or self.dropped % 1000 == 0:
-                log.error("The journal can't keep up: %d decisions were not kept.", self.dropped)
+            dropped = self._drop()
+            if dropped == 1 or dropped % 1000 == 0:
+                log.error("The journal can't keep up: %d decisions were not kept.", dropped)
             return
         self._waiting.append(decision)
         if len(self._waiting) >= self.limits.batch:
@@ -169,6 +172,11 @@ class Journal:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout=30)
+
+    def _drop(self) -> int:
+        with self._counting:
+            self.dropped += 1
+            return self.dropped
 
     def _run(self) -> None:
         while True:
@@ -193,11 +201,14 @@ class Journal:
             batch = [self._waiting[i] for i in range(min(self.limits.batch, len(self._waiting)))]
             began = time.monotonic()
             segment = self._current()
-            segment.append(batch)
+            refused = segment.append(batch)
             self.slowest_write_s = max(self.slowest_write_s, time.monotonic() - began)
-            self.written += len(batch)
+            self.written += len(batch) - len(refused)
             for _ in batch:
                 self._waiting.popleft()
+            for decision, reason in refused:
+                self._drop()
+                log.error("Decision %s was not kept, a value of it can't be written (%s).", decision.request_id, reason)
 
     def _current(self) -> "_Segment":
         segment, now = self._segment, self._wall()
@@ -229,17 +240,29 @@ class _Segment:
         self.size = len(header)
         self._write(header)
 
-    def append(self, decisions: Sequence[Decision]) -> None:
-        lines = []
+    def append(self, decisions: Sequence[Decision]) -> list[tuple[Decision, str]]:
+        """Write all that can be written; returns the others, each with what is wrong with it."""
+        lines: list[bytes] = []
+        refused = []
         for decision in decisions:
-            if decision.feature_names not in self._names:
-                self._names[decision.feature_names] = len(self._names)
-                lines.append(_dump({"names": self._names[decision.feature_names], "values": decision.feature_names}))
-            lines.append(_line(decision, self._names[decision.feature_names]))
+            try:
+                lines += self._lines(decision)
+            except TypeError as error:  # orjson's own errors are among these
+                refused.append((decision, str(error)))
         block = b"".join(lines)
         self._write(block)
         os.fsync(self._file.fileno())
         self.size += len(block)
+        return refused
+
+    def _lines(self, decision: Decision) -> list[bytes]:
+        number = self._names.get(decision.feature_names, len(self._names))
+        line = _line(decision, number)
+        if decision.feature_names in self._names:
+            return [line]
+        named = _dump({"names": number, "values": decision.feature_names})
+        self._names[decision.feature_names] = number
+        return [named, line]
 
     def close(self) -> None:
         self._file.close()

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -148,6 +149,30 @@ def test_a_disk_that_fails_loses_nothing_that_waits(tmp_path: Path) -> None:
     assert writer.flush()
     writer.close()
     assert len(journal.read(folder).decisions) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"user_features": {"user_views_7d": {1, 2}}},
+        {"surface": "\ud800"},
+        {"candidate_ids": [2**70]},
+        {"feature_names": ("a", "\ud800")},
+        {"feature_names": ["not hashable"]},
+    ],
+)
+def test_a_decision_that_can_t_be_written_costs_no_other(tmp_path: Path, bad: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Guards against the writer thread ending, or a whole batch being lost, by one value."""
+    writer = Journal(tmp_path, JournalLimits(flush_s=60))
+    for each in (decision(0), replace(decision(1), **bad), decision(2)):
+        writer.record(each)
+    assert writer.flush()
+    writer.record(decision(3))
+    assert writer.flush()
+    writer.close()
+    assert [each.request_id for each in journal.decisions(tmp_path)] == ["r-0", "r-2", "r-3"]
+    assert (writer.written, writer.dropped) == (3, 1)
+    assert "Decision r-1 was not kept" in caplog.text
 
 
 def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
