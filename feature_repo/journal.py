@@ -128,6 +128,8 @@ class JournalFrames:
 class Journal:
     """Appends decisions to segments in `folder`. Several processes may write to one folder; each has segments of its own.
 
+    Nothing is made or deleted before the first decision: whoever only composes, as a campaign's dry run does, leaves the folder as it is.
+
     `written`: decisions handed to the operating system and fsynced. `dropped`: decisions not kept, since `max_pending` waited already or since
     they can't be written as JSON.
     """
@@ -145,8 +147,6 @@ class Journal:
         self._empty = threading.Condition()
         self._closing = False
         self._segment: _Segment | None = None
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._expire()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -215,8 +215,9 @@ class Journal:
         if segment and (segment.size >= self.limits.segment_bytes or now - segment.opened_at >= self.limits.segment_age_s):
             segment.close()
             segment = None
-            self._expire()
         if segment is None:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._expire()
             segment = self._segment = _Segment(self.folder, now)
         return segment
 

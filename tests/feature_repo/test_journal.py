@@ -113,6 +113,15 @@ def test_old_segments_are_deleted(tmp_path: Path) -> None:
     assert len(journal.segments(tmp_path)) == 1
 
 
+def test_a_journal_that_nothing_is_recorded_in_touches_nothing(tmp_path: Path) -> None:
+    recorded(tmp_path / "old", 1)
+    os.utime(journal.segments(tmp_path / "old")[0], (1_600_000_000, 1_600_000_000))
+    recorded(tmp_path / "old", 0)
+    recorded(tmp_path / "none", 0)
+    assert len(journal.segments(tmp_path / "old")) == 1
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_torn_last_line_is_skipped_and_counted(tmp_path: Path) -> None:
     recorded(tmp_path, 3)
     file = journal.segments(tmp_path)[0]
@@ -140,7 +149,6 @@ def test_a_newer_segment_is_refused(tmp_path: Path) -> None:
 def test_a_disk_that_fails_loses_nothing_that_waits(tmp_path: Path) -> None:
     folder = tmp_path / "journal"
     writer = Journal(folder, JournalLimits(flush_s=0.01))
-    folder.rmdir()
     folder.write_text("in the way")
     writer.record(decision(0))
     assert not writer.flush(timeout_s=0.2)

@@ -57,12 +57,17 @@ def addresses() -> list[str]:
 
 
 def test_a_campaign_from_the_command_to_the_mailbox(home: ShopHome) -> None:
+    home.journal.mkdir()
+    old = home.journal / "20200101T000000000000-1.jsonl"
+    old.write_bytes(b'{"journal":1,"opened_at":"2020-01-01T00:00:00Z"}\n')
+    os.utime(old, (1_600_000_000, 1_600_000_000))
     dry = campaign(home, "--audience", "all", "--dry-run", "--limit", "3")
     assert dry.returncode == 0, dry.stderr
     assert "3 letter(s), nothing sent" in dry.stdout
-    assert not home.outbox_db.exists() and not home.events_db.exists() and journal.read(home.journal).decisions.empty
+    assert not home.outbox_db.exists() and not home.events_db.exists() and list(home.journal.iterdir()) == [old]
     done = campaign(home, "--audience", "all", "--send", "--n", "2")
     assert done.returncode == 0, done.stderr
+    assert not old.exists(), "kept beyond its time by a run that writes the journal"
     mails = kept(home)
     assert mails and f"{len(mails):,}" in done.stdout
     assert {str(mail["To"]) for mail in mails} <= set(addresses())
