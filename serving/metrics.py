@@ -13,7 +13,7 @@ DEGRADED = Counter("storyshelf_degraded", "Fallbacks taken, by name.", ["fallbac
 EVENTS = Counter("storyshelf_events", "Posted events by type and outcome.", ["event_type", "outcome"], registry=REGISTRY)
 TEXTS = Counter("storyshelf_texts", "Texts written, by channel, language and backend.", ["channel", "language", "backend"], registry=REGISTRY)
 JOURNAL_WRITTEN = Gauge("storyshelf_journal_written", "Decisions on disk since start.", registry=REGISTRY)
-JOURNAL_DROPPED = Gauge("storyshelf_journal_dropped", "Decisions not kept, for a slow disk or a value that can't be written, since start.", registry=REGISTRY)
+JOURNAL_DROPPED = Gauge("storyshelf_journal_dropped", "Decisions not kept, disk too slow or not writable as JSON, since start.", registry=REGISTRY)
 MODELS = Gauge("storyshelf_model_info", "1 for each model in use.", ["model", "version"], registry=REGISTRY)
 FEATURES = Gauge("storyshelf_features_loaded_timestamp_seconds", "When the features in use were loaded.", registry=REGISTRY)
 ProcessCollector(registry=REGISTRY)
