@@ -21,6 +21,7 @@ from feature_repo.online import UserReader, UserRow
 from feature_repo.shop import ShopConfig
 from feature_repo.store import fingerprint
 from serving import contracts, metrics
+from serving.catalogue import plain_text
 from serving.compose import Composer, ComposeRequest
 from serving.compose import Variant as Written
 from serving.consent import Consent
@@ -129,8 +130,9 @@ class Answers:
         return written
 
     def title(self, shop: Snapshot, product_id: str, language: str) -> str:
-        """The product's name in the language, else in the shop's first, else its id."""
-        return (shop.catalogue.text(product_id, "title_zh") if language == "zh" else None) or shop.catalogue.text(product_id, "title") or product_id
+        """The product's name in the language, else in the shop's first, else its id; without HTML."""
+        name = (shop.catalogue.text(product_id, "title_zh") if language == "zh" else None) or shop.catalogue.text(product_id, "title") or product_id
+        return plain_text(name) or product_id
 
     def price_text(self, shop: Snapshot, product_id: str, language: str) -> str:
         """The price as copy says it ("£2.55"), empty where there is none."""

@@ -1,5 +1,7 @@
 """The catalogue as it stands now: one row per product, as the shop wrote it, for names in Chinese and for the facts that copy may state."""
 
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +13,24 @@ import pyarrow.parquet as pq
 
 from feature_repo.home import ShopHome
 from training.content.facts import FactLedger, ledger
+from training.content.policy import HIDDEN
+
+_MARKUP = re.compile(r"<!--.*?-->|</?[a-z][^<>]*>", re.IGNORECASE | re.DOTALL)
+
+
+def plain_text(text: str) -> str:
+    """A name without HTML, entities and invisible characters: `<b>Lamp</b> &amp; Shade` is "Lamp & Shade". May be empty.
+
+    Angle brackets and braces that are left go too: in copy they mark places to fill in.
+    """
+    shown = _MARKUP.sub(" ", html.unescape(_MARKUP.sub(" ", text)))  # a tag's attributes may hold entities, and entities may spell a tag
+    return " ".join(re.sub(r"[<>{}]", " ", HIDDEN.sub("", shown)).split())
+
+
+def facts_of(row: Mapping[str, Any]) -> FactLedger:
+    """The ledger of a product row, with its titles as plain text. Brand and category stay as the shop wrote them: dislikes name them so."""
+    titles = {column: plain_text(value) for column in ("title", "title_zh") if isinstance(value := row.get(column), str)}
+    return ledger({**row, **titles})
 
 
 @dataclass(frozen=True)
@@ -40,7 +60,7 @@ class Catalogue:
         """The product's facts; `price` is what is shown beside it, and what copy says too. None for a product without a row."""
         found = self._ledgers.get(product_id)
         if found is None and (row := self.rows.get(product_id)):
-            found = self._ledgers[product_id] = ledger({**row, "price": price, "currency": self.currency or row.get("currency")})
+            found = self._ledgers[product_id] = facts_of({**row, "price": price, "currency": self.currency or row.get("currency")})
         return found
 
     def brands(self) -> list[str]:

@@ -15,7 +15,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from training.content.facts import Fact, FactLedger, ledger
+from serving.catalogue import facts_of, plain_text
+from training.content.facts import Fact, FactLedger
 from training.content.model import Draft, Writer
 from training.content.plan import (
     CHANNEL_PARTS,
@@ -144,7 +145,7 @@ class Composer:
 
     def compose(self, request: ComposeRequest) -> list[Variant]:
         """Variants of one request; the same request and seed give the same ones. May be fewer than asked for: a product without a title, or with
-        nothing left to say in other words, gets none; an article leaves out products under the user's stated dislike."""
+        nothing left to say in other words, gets none; an article leaves out such products, and those under the user's stated dislike."""
         return self.compose_many([request])[0]
 
     def compose_many(self, requests: Sequence[ComposeRequest]) -> list[list[Variant]]:
@@ -158,7 +159,7 @@ class Composer:
     def _jobs(self, request: ComposeRequest) -> list[Job]:
         if request.channel not in CHANNEL_PARTS:
             raise ValueError(f"No channel '{request.channel}': use {', '.join(CHANNEL_PARTS)}.")
-        books = [item if isinstance(item, FactLedger) else ledger(item) for item in request.products]
+        books = [item if isinstance(item, FactLedger) else facts_of(item) for item in request.products]
         books = [book for book in books if book.get("title")]
         if request.channel == "article":
             siblings: set[tuple[str, str]] = set()
@@ -288,17 +289,20 @@ class Composer:
         return None
 
     def _variant(self, job: Job) -> Variant | None:
-        """The job as a variant; None if a part of it could not be said at all."""
+        """The job as a variant; None if a part of it could not be said at all. An article goes on without products that it has no paragraph for."""
         parts = [part for part in job.done if part]
-        if len(parts) < len(job.plans):
+        silent = [plan for plan, part in zip(job.plans, job.done, strict=True) if not part]
+        told = tuple(part.plan.product_id for part in parts if part.plan.part == "paragraph") or job.product_ids
+        if any(plan.part != "paragraph" for plan in silent) or len(silent) == len(job.product_ids):
             return None
         request, first = job.request, parts[0].plan
+        reasons = [reason for part in parts for reason in part.plan.reasons]
+        reasons += [f"left out {plan.product_id}: nothing can be said of it" for plan in silent]
         facts = {(fact.name, stated.value): stated for part in parts for fact, stated in _stated(part)}
         common = Variant(
-            product_id=job.product_ids[0], channel=request.channel, language=request.language, tone=first.tone, aspect=first.aspect,
+            product_id=told[0], channel=request.channel, language=request.language, tone=first.tone, aspect=first.aspect,
             facts=tuple(facts.values()), backend="template" if any(part.backend == "template" for part in parts) else "writer",
-            explanation=tuple(dict.fromkeys(reason for part in parts for reason in part.plan.reasons)), policy_version=self.policy.version,
-            product_ids=job.product_ids,
+            explanation=tuple(dict.fromkeys(reasons)), policy_version=self.policy.version, product_ids=told,
         )  # fmt: skip
         texts = [part.text for part in parts]
         if request.channel == "email":
@@ -324,8 +328,9 @@ def _interest(profile: ProfileLike | None, book: FactLedger) -> float:
 
 
 def _about(books: Sequence[FactLedger], language: str) -> Saying:
-    """The categories an article is about, in the order of its products."""
-    facts = [fact for book in books if (fact := book.get("category")) and language in fact.phrases]
+    """The categories an article is about, in the order of its products; those with markup in their names are not named."""
+    found = [fact for book in books if (fact := book.get("category")) and language in fact.phrases]
+    facts = [fact for fact in found if plain_text(fact.phrases[language]) == fact.phrases[language]]
     names = list(dict.fromkeys(fact.phrases[language] for fact in facts))[:3]
     return Saying("interest", interest_words(names, language) if names else SOMETHING[language], tuple(facts))
 

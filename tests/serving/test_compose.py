@@ -98,6 +98,35 @@ def test_an_article_leaves_out_what_is_disliked(composer: Composer) -> None:
     assert composer.compose(ComposeRequest((GAME,), "article", "en", profile=PERSON)) == []
 
 
+MARKED_UP = {**GAME, "product_id": "h", "title": "<b>Castle</b>&nbsp;Quest &lt;i&gt;II\u200b", "category": "<i>Games</i>", "category_path": None}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("writes", [True, False])
+def test_markup_in_a_title_is_data(composer: Composer, language: str, writes: bool) -> None:
+    """Guards against a whole article vanishing because of one product's title."""
+    article = (composer if writes else Composer(None)).compose(ComposeRequest((MARKED_UP, MUG), "article", language, seed=2))[0]
+    assert article.product_ids == ("h", "m")
+    assert "Castle Quest II" in str(article.text)
+    assert "<" not in str(article.text)
+
+
+def test_markup_hides_no_dislike() -> None:
+    grumpy = Person((Liking("category", "<i>Games</i>", -1.0, -1.0),))
+    assert Composer(None).compose(ComposeRequest((MARKED_UP, MUG), "article", "en", profile=grumpy))[0].product_ids == ("m",)
+
+
+def test_a_title_that_is_nothing_but_markup_gets_no_copy() -> None:
+    assert Composer(None).compose(ComposeRequest(({"product_id": "x", "title": "<br/>"},), "push", "en")) == []
+
+
+def test_an_article_goes_on_without_a_product_that_nothing_can_be_said_of() -> None:
+    twin = {**BARE, "product_id": "c"}
+    article = Composer(None).compose(ComposeRequest((BARE, twin, MUG), "article", "en"))[0]
+    assert article.product_ids == ("b", "m") and "Trail Mug" in str(article.text)
+    assert "left out c: nothing can be said of it" in article.explanation
+
+
 def test_an_article_begins_with_what_the_reader_cares_for(composer: Composer) -> None:
     keen = Person((Liking("category", "Mugs", 2.0, 0.0),))
     assert composer.compose(ComposeRequest((GAME, MUG), "article", "en", profile=keen))[0].product_ids == ("m", "g")
