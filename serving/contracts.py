@@ -169,7 +169,7 @@ class Variant(Response):
     """One text: `text`, or `subject` and `body` for an e-mail."""
 
     product_id: str
-    product_ids: list[str] = Field(description="All products that the text is about; more than one for an article.")
+    product_ids: list[str] = Field(description="All products that the text is about; up to 12 for an article.")
     channel: str
     language: str
     tone: str

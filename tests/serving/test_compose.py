@@ -132,6 +132,24 @@ def test_an_article_begins_with_what_the_reader_cares_for(composer: Composer) ->
     assert composer.compose(ComposeRequest((GAME, MUG), "article", "en", profile=keen))[0].product_ids == ("m", "g")
 
 
+def test_an_article_tells_about_the_twelve_products_that_interest_most() -> None:
+    rows = tuple({**MUG, "product_id": f"m{number}", "title": f"Mug of {chr(65 + number)}shire"} for number in range(20))
+    keen = Person((Liking("brand", "Loved", 1.0, 0.0),))
+    article = Composer(None).compose(ComposeRequest((*rows, {**rows[0], "product_id": "best", "brand": "Loved"}), "article", "en", profile=keen))[0]
+    assert article.product_ids == ("best", *(f"m{number}" for number in range(11)))
+    assert "left out 9 more: an article tells about 12 products" in article.explanation
+
+
+def test_a_few_stubborn_parts_cost_a_few_batches(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a round per try: an article over 50 products took 12 of them, each as long as the first."""
+    batches = []
+    assert composer.writer
+    write = composer.writer.write
+    monkeypatch.setattr(composer.writer, "write", lambda requests, seed: batches.append(len(requests)) or write(requests, seed))
+    Composer(composer.writer, rounds=4).compose(ComposeRequest((MUG, GAME, BARE), "article", "en", seed=1))
+    assert 1 <= len(batches) <= 6
+
+
 def test_plain_copy_knows_no_profile(composer: Composer) -> None:
     taste = {"user_tone_expert_clicks_90d": 50.0, "user_tone_expert_impressions_90d": 60.0}
     personal = composer.compose(ComposeRequest((MUG,), "push", "en", profile=PERSON, copy_taste=taste))[0]
