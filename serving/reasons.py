@@ -5,6 +5,7 @@ contributions decide which of the true ones are told. Nothing names or points at
 told as one crowd, and only to a shopper whose circles are more than one tie.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ POPULAR_RANK = 100
 """A product is called popular while it is among this many."""
 PRICE_GAP = 0.15
 """Place in the category's prices, 0 to 1: within this distance of the shopper's mean a price is called usual for them."""
+
+THIS_KIND = "这类商品"
+"""How a Chinese reason speaks of a category that the shop has no Chinese name for."""
 
 _COLUMN = {name: position for position, name in enumerate(RANKER_FEATURES)}
 
@@ -58,6 +62,12 @@ class _Kind:
     text_zh: str
     first: float = 0.0
     """Added to the contribution: a stated wish is told before what was only observed."""
+    of_category: bool = False
+    """The subject is a category, which has a name in each language; a brand has one name."""
+
+    def tell(self, item: Shown, subject: str) -> Reason:
+        chinese = _chinese_name(item, subject) if self.of_category else subject
+        return Reason(self.code, self.text.format(subject), self.text_zh.format(chinese))
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,10 @@ class _Known:
     categories: Mapping[str, Interest]
     brands: Mapping[str, Interest]
     circles: float
+
+
+def _chinese_name(item: Shown, category: str) -> str:
+    return item.categories_zh.get(category) or (category if re.search("[\u4e00-\u9fff]", category) else THIS_KIND)
 
 
 def _evidence(interest: Interest | None, *signals: str) -> float:
@@ -103,7 +117,10 @@ def _when(condition: Callable[[Shown], bool]) -> Callable[[Shown, _Known], str |
 
 
 _KINDS = (
-    _Kind("likes_category", _category_with("like"), ("up_category_preference", "up_liked", "up_category_interest"), "You like {}", "您喜欢{}", 1.0),
+    _Kind(
+        "likes_category", _category_with("like"), ("up_category_preference", "up_liked", "up_category_interest"),
+        "You like {}", "您喜欢{}", 1.0, of_category=True,
+    ),
     _Kind("likes_brand", _brand_with("like"), ("up_brand_preference", "up_liked", "up_brand_interest"), "You like {}", "您喜欢{}", 0.9),
     _Kind(
         "bought_before", _when(lambda item: item.value("up_purchases") > 0),
@@ -117,15 +134,18 @@ _KINDS = (
     ),
     _Kind(
         "bought_category", _category_with("purchase"), ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
-        "You bought {} before", "您买过{}",
+        "You bought {} before", "您买过{}", of_category=True,
     ),
-    _Kind("reviewed_category", _category_with("review"), ("up_category_behaviour", "up_category_interest"), "You rated {} well", "您给{}打过好评"),
+    _Kind(
+        "reviewed_category", _category_with("review"), ("up_category_behaviour", "up_category_interest"),
+        "You rated {} well", "您给{}打过好评", of_category=True,
+    ),
     _Kind(
         "looked_at_category", _category_with("view", "cart"),
         ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
-        "You looked at {}", "您浏览过{}",
+        "You looked at {}", "您浏览过{}", of_category=True,
     ),
-    _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎"),
+    _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎", of_category=True),
     _Kind(
         "bought_brand", _brand_with("purchase"), ("up_brand_behaviour", "up_brand_interest", "up_brand_days"),
         "You bought {} before", "您买过{}的商品",
@@ -186,6 +206,4 @@ def _reasons(item: Shown, known: _Known) -> tuple[Reason, ...]:
             told.append((kind, subject))
     if not told and ordered:
         told = ordered[:1]
-    return tuple(
-        Reason(kind.code, kind.text.format(subject), kind.text_zh.format(item.categories_zh.get(subject, subject))) for kind, subject in told
-    ) or (PICKED,)
+    return tuple(kind.tell(item, subject) for kind, subject in told) or (PICKED,)

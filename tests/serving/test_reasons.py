@@ -1,5 +1,6 @@
 """Reasons are told only where they are true."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,23 @@ def test_an_interest_in_the_category_is_told_by_its_evidence(signals: dict[str, 
     assert [reason.code for reason in found] == [code]
     assert "Laptops" in found[0].text
     assert "笔记本电脑" in found[0].text_zh
+
+
+@pytest.mark.parametrize("signal", ["like", "purchase", "review", "view", "follow"])
+def test_a_chinese_reason_names_no_category_in_english(signal: str) -> None:
+    known = profile(interest("Electronics", **{signal: 2.0}), interest("Laptops", "brand", purchase=1.0))
+    item = shown(
+        moved={"up_category_interest": 1.0, "up_category_behaviour": 1.0, "up_category_social": 1.0, "up_brand_interest": 1.0}, brand="Laptops"
+    )
+    category, brand = sorted(explain([item], known, 2.0)[0], key=lambda reason: "brand" in reason.code)
+    assert "Electronics" in category.text
+    assert "这类商品" in category.text_zh and not re.search("[A-Za-z]", category.text_zh)
+    assert brand.text_zh == "您买过Laptops的商品", "a brand's name is its name, also where a category has the same"
+
+
+def test_a_category_that_is_chinese_already_is_named() -> None:
+    item = Shown(("茶具",), {}, None, shown().values, shown().contributions)
+    assert explain([item], profile(interest("茶具", like=1.0)), 0.0)[0][0].text_zh == "您喜欢茶具"
 
 
 def test_an_interest_elsewhere_is_no_reason() -> None:
