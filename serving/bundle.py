@@ -23,9 +23,7 @@ from feature_repo import logs
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from serving.errors import ServingError
-from serving.release import KINDS, check_compatible
 from serving.settings import ServingSettings
-from training import registry
 
 log = logging.getLogger("serving.bundle")  # by name: as a command this module is `__main__`
 
@@ -66,6 +64,9 @@ def pack(home: ShopHome) -> Path:
 
 def _champions(home: ShopHome) -> dict[str, str]:
     """Content hash of each champion by kind."""
+    from serving.release import KINDS  # the models' classes and MLflow load here: --help and a taken port are answered at once
+    from training import registry
+
     found = {}
     for kind in KINDS:
         champion = registry.champion(home, kind)
@@ -92,6 +93,9 @@ def _code() -> Iterator[Path]:
 
 def _take_models(home: ShopHome, stage: Path) -> None:
     """Copies of the champions' folders, checked one by one and against each other."""
+    from serving.release import KINDS, check_compatible
+    from training import registry
+
     check_compatible({kind: registry.download(home, kind, registry.CHAMPION, stage / "models" / kind) for kind in KINDS})
 
 

@@ -26,7 +26,6 @@ from tqdm import tqdm
 
 from feature_repo import logs
 from feature_repo.errors import StoryshelfError
-from feature_repo.events import LANGUAGES
 from feature_repo.home import Pseudonyms, ShopHome
 from feature_repo.journal import Decision
 from serving import audience
@@ -34,7 +33,7 @@ from serving.channels import CHANNELS, sink
 from serving.channels.contract import Channel, ChannelDown, ChannelError, Receipt
 from serving.consent import Consent, Standing
 from serving.errors import ServingError
-from serving.letters import Copy, Letter, address, to_mail, to_text
+from serving.letters import WORDS, Copy, Letter, address, to_mail, to_text
 from serving.outbox import Campaign, Delivery, Outbox
 from serving.settings import ServingSettings
 from serving.unsubscribe import derived_key, make_token
@@ -385,7 +384,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--audience", default="", help="whom it is meant for")
     parser.add_argument("--channel", choices=sorted(CHANNELS), default="email")
     parser.add_argument("--name", default="", help="name of the campaign (default: made from audience, channel, language and n)")
-    parser.add_argument("--language", choices=LANGUAGES, default="", help="write in this language (default: each shopper's own)")
+    parser.add_argument("--language", choices=tuple(WORDS), default="", help="write in this language (default: each shopper's own)")
     parser.add_argument("--n", type=_positive, default=3, help="products per letter (default 3)")
     parser.add_argument("--limit", type=_positive, default=None, help="mail at most this many people in this run")
     parser.add_argument("--out", default="", help="with --dry-run: folder for the files (default: campaigns in the shop's home)")
