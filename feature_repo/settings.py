@@ -1,9 +1,12 @@
 """Settings that every part of the platform shares, read from STORYSHELF_* environment variables."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from feature_repo.errors import FeatureRepoError
 
 
 class Settings(BaseSettings):
@@ -14,3 +17,21 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".storyshelf"), description="Folder that holds one home per shop.")
     shop: str = Field("", description="Shop to work on; empty means the shop trained last.")
     key: str = Field("", description="Pseudonymisation key as 64 hex digits; empty means the key file in the shop's home.")
+
+    @classmethod
+    def read(cls) -> Self:
+        """The settings as the environment has them.
+
+        Raises:
+            FeatureRepoError: a variable holds what can't be its value. The message names it and doesn't quote it: it may be a secret.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise FeatureRepoError(" ".join(cls._cure(str(each["loc"][0]), each["msg"]) for each in error.errors())) from None
+
+    @classmethod
+    def _cure(cls, name: str, problem: str) -> str:
+        field = cls.model_fields[name]
+        cure = f"It is: {field.description} Correct it, or unset it for the default, {field.default!s}."
+        return f"STORYSHELF_{name.upper()} can't be used ({problem}). {cure}"

@@ -180,7 +180,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logs.configure()
     try:
-        settings = ServingSettings()
+        settings = ServingSettings.read()
         home = ShopHome.open(settings, arguments.shop)
         host, port = arguments.host or settings.host, arguments.port or settings.port
         if arguments.serve:

@@ -294,7 +294,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     logs.configure()
     try:
-        settings = ServingSettings()
+        settings = ServingSettings.read()
         home = ShopHome.open(settings, arguments.shop)
         if arguments.unknown or arguments.resolve:
             print(_by_hand(home, arguments))

@@ -28,14 +28,14 @@ def load() -> Answers:
         logger.handlers.clear()
         logger.propagate = True
     torch.set_num_threads(1)  # beside other work, more threads are many times slower
-    settings = ServingSettings()
+    settings = ServingSettings.read()
     beside = Path(__file__).parents[1] / "models"
     if settings.bundle == Path() and beside.is_dir():
         settings = settings.model_copy(update={"bundle": beside})
     return Answers.open(ShopHome.open(settings), settings)
 
 
-app = create_app(load, ServingSettings())
+app = create_app(load, ServingSettings.read())
 
 
 class Probes:

@@ -98,7 +98,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        settings = ServingSettings()
+        settings = ServingSettings.read()
         home = ShopHome.open(settings, arguments.shop)
         with running(folder(home), settings.sink_port) as port:
             print(f"Shop {home.shop}: mail to {_HOST}:{port} is kept in {folder(home)}. Stop with Ctrl-C.", flush=True)

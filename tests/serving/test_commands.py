@@ -1,5 +1,6 @@
 """What all commands of the package have in common."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,3 +19,13 @@ def test_help_waits_for_no_model(command: str) -> None:
     assert "usage:" in done.stdout
     assert "feature_repo.settings" in loaded
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("command", [["serving.bundle"], ["serving.campaigns", "--unknown"], ["serving.channels.sink"]])
+@pytest.mark.parametrize(("variable", "value"), [("STORYSHELF_SMTP_PORT", "abc"), ("STORYSHELF_SMTP_TLS", "perhaps")])
+def test_a_wrong_setting_is_one_line_that_names_it(command: list[str], variable: str, value: str, tmp_path: Path) -> None:
+    environment = os.environ | {"STORYSHELF_HOME": str(tmp_path), variable: value}
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"error: {variable} can't be used")
+    assert "unset it for the default" in done.stderr
