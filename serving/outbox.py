@@ -8,24 +8,29 @@ The life of a delivery, one row per campaign and user:
     queued -> skipped (looked at again by the next run)
 
 `sending` is committed before the first byte of a message leaves. A row that still says so when nobody holds the campaign's lock belongs to a
-process that died: its message may or may not have been accepted, so it becomes `unknown` and only a person takes it from there (`resolve`).
+process that died: its message may or may not have been accepted, so it counts as `unknown` and only a person takes it from there (`resolve`).
 """
 
 import fcntl
 import hashlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from serving.errors import ServingError
 
 SCHEMA_VERSION = 1
 """Version of the outbox's tables, kept in SQLite's `user_version`."""
+
+_INTERRUPTED = "interrupted"
+_LOOKS = 10
+"""Times that a run asks for its campaign's lock before it says that another has it."""
 
 _SCHEMA = """
 CREATE TABLE campaigns (
@@ -136,13 +141,28 @@ class Outbox:
         Raises:
             ServingError: another process is running it.
         """
-        digest = hashlib.sha256(campaign.encode()).hexdigest()[:16]
-        with self.path.with_name(f"{self.path.stem}.{digest}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ServingError(f"Campaign '{campaign}' is being run by another process: wait for it or stop it.") from error
+        with self._lock_file(campaign).open("w") as file:
+            for _ in range(_LOOKS):
+                if _locked(file):
+                    break
+                time.sleep(0.05)  # `unknown` holds the lock while it looks
+            else:
+                raise ServingError(f"Campaign '{campaign}' is being run by another process: wait for it or stop it.")
             yield
+
+    def _lock_file(self, campaign: str) -> Path:
+        digest = hashlib.sha256(campaign.encode()).hexdigest()[:16]
+        return self.path.with_name(f"{self.path.stem}.{digest}.lock")
+
+    @contextmanager
+    def _abandoned(self, campaign: str) -> Iterator[bool]:
+        """Whether nobody runs the campaign; while inside, nobody begins to. Makes nothing."""
+        path = self._lock_file(campaign)
+        if not path.exists():
+            yield True
+            return
+        with path.open("rb") as file:
+            yield _locked(file)
 
     # Campaigns
 
@@ -184,8 +204,8 @@ class Outbox:
     def recover(self, campaign: str) -> int:
         """Rows that a dead process left in `sending` become `unknown`; call it while holding the campaign. Returns their number."""
         with self.transaction():
-            sql = "UPDATE deliveries SET status = 'unknown', reason = 'interrupted', updated_at = ? WHERE campaign = ? AND status = 'sending'"
-            return self._db.execute(sql, (_wall(), campaign)).rowcount
+            sql = "UPDATE deliveries SET status = 'unknown', reason = ?, updated_at = ? WHERE campaign = ? AND status = 'sending'"
+            return self._db.execute(sql, (_INTERRUPTED, _wall(), campaign)).rowcount
 
     def reopen(self, campaign: str) -> None:
         """Who was skipped is looked at again: the reason may be gone. Call it at the start of a run."""
@@ -225,17 +245,23 @@ class Outbox:
             self._db.execute(sql, (delivery.attempts, _wall(), delivery.campaign, delivery.user_id))
 
     def unknown(self, campaign: str = "") -> list[Delivery]:
-        """Deliveries whose outcome nobody knows, of one campaign or of all."""
-        sql = "SELECT * FROM deliveries WHERE status = 'unknown' AND (campaign = ? OR ? = '') ORDER BY campaign, user_id"
-        with self._lock:
-            return [Delivery(*row) for row in self._db.execute(sql, (campaign, campaign))]
+        """Deliveries whose outcome nobody knows, of one campaign or of all, with those that a dead process left in `sending`. Changes nothing."""
+        found = self._with_status("unknown", campaign)
+        for name in sorted({each.campaign for each in self._with_status("sending", campaign)}):
+            with self._abandoned(name) as abandoned:
+                if abandoned:
+                    found += [replace(each, status="unknown", reason=_INTERRUPTED) for each in self._with_status("sending", name)]
+        return sorted(found, key=lambda each: (each.campaign, each.user_id))
 
     def resolve(self, message_id: str, arrived: bool) -> Delivery:
         """A person found out: the message arrived (`sent`), or did not and goes back to the queue with the same Message-ID.
 
         Raises:
-            ServingError: no unknown delivery has that Message-ID.
+            ServingError: no unknown delivery has that Message-ID, or it is being sent at this moment.
         """
+        if sending := self._one("SELECT campaign FROM deliveries WHERE message_id = ? AND status = 'sending'", (message_id,)):
+            with self.running(sending[0]):
+                self.recover(sending[0])
         with self.transaction():
             row = self._one("SELECT * FROM deliveries WHERE message_id = ? AND status = 'unknown'", (message_id,))
             if row is None:
@@ -265,6 +291,12 @@ class Outbox:
         row = self._one("SELECT at FROM suppressions WHERE user_id = ? AND channel = ?", (user_id, channel))
         return datetime.fromisoformat(str(row[0])) if row else None
 
+    def _with_status(self, status: str, campaign: str) -> list[Delivery]:
+        """Of one campaign, or of all if it is empty."""
+        sql = "SELECT * FROM deliveries WHERE status = ? AND (campaign = ? OR ? = '')"
+        with self._lock:
+            return [Delivery(*row) for row in self._db.execute(sql, (status, campaign, campaign))]
+
     def _set(self, delivery: Delivery, status: str, reason: str, not_before: float) -> None:
         with self.transaction():
             sql = "UPDATE deliveries SET status = ?, reason = ?, not_before = ?, updated_at = ? WHERE campaign = ? AND user_id = ?"
@@ -274,6 +306,15 @@ class Outbox:
         with self._lock:
             row: tuple[Any, ...] | None = self._db.execute(sql, values).fetchone()
             return row
+
+
+def _locked(file: IO[Any]) -> bool:
+    """Take the file's lock, which goes with the open file; False if another has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _wall() -> str:

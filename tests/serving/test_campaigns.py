@@ -432,6 +432,7 @@ def test_logs_are_json_lines_without_addresses(shop: Shop) -> None:
     with campaign_process(shop) as process:
         killer.arm(process.pid, "DATA", 1, 0.0)
         process.communicate()
+    assert len(shop.outbox.unknown()) == 1, "listed before another run"
     with campaign_process(shop) as process:
         out, errors = process.communicate()
     lines = [json.loads(line) for line in errors.splitlines()]

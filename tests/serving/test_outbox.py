@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -52,6 +53,40 @@ def test_an_intent_that_a_dead_process_left_becomes_unknown_and_stays_so(tmp_pat
     assert again.recover("autumn") == 0
     with pytest.raises(ServingError, match="not queued any more"):
         again.sending(first)
+
+
+def test_what_a_dead_sender_left_is_listed_before_the_next_run_and_what_a_living_one_sends_is_not(tmp_path: Path) -> None:
+    outbox = filled(tmp_path / "outbox.db", users=2)
+    reader = Outbox(tmp_path / "outbox.db", read_only=True)
+    with outbox.running("autumn"):
+        for _ in range(2):
+            delivery = outbox.next_queued("autumn")
+            assert delivery
+            outbox.sending(delivery)
+        assert reader.unknown() == reader.unknown("autumn") == []
+        with pytest.raises(ServingError, match="run by another process"):
+            Outbox(tmp_path / "outbox.db").resolve("<m0@shop.example>", arrived=True)
+    files = sorted(tmp_path.iterdir())
+    assert [(each.message_id, each.status, each.reason) for each in reader.unknown("autumn")] == [
+        ("<m0@shop.example>", "unknown", "interrupted"),
+        ("<m1@shop.example>", "unknown", "interrupted"),
+    ]
+    assert reader.unknown("winter") == []
+    assert sorted(tmp_path.iterdir()) == files
+    assert outbox.counts("autumn") == {("sending", ""): 2}
+    outbox.resolve("<m1@shop.example>", arrived=False)
+    assert outbox.counts("autumn") == {("unknown", "interrupted"): 1, ("queued", "resolved by hand"): 1}
+
+
+def test_a_look_at_what_is_unknown_stops_no_run(tmp_path: Path) -> None:
+    outbox = filled(tmp_path / "outbox.db")
+    with outbox.running("autumn"):
+        pass
+    look = outbox._abandoned("autumn")
+    assert look.__enter__()
+    threading.Timer(0.1, look.__exit__, (None, None, None)).start()
+    with outbox.running("autumn"):
+        pass
 
 
 def test_a_person_resolves_what_is_unknown(tmp_path: Path) -> None:
