@@ -316,7 +316,7 @@ def _read_decisions(folder: Path, since: datetime | None, until: datetime | None
             else:
                 decision = _decision(row, names)
                 if (since is None or decision.at >= since) and (until is None or decision.at < until):
-                    found[decision.request_id, decision.kind, decision.at] = decision  # one trace id may cover several decisions
+                    found[decision.request_id, decision.kind, decision.at] = decision  # a letter sent again keeps its request_id
     return sorted(found.values(), key=lambda each: each.at), torn
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -287,9 +288,15 @@ class TestBadInput:
         assert answer.status == status
         assert answer.error()["message"]
 
-    def test_a_caller_s_request_id_is_kept_if_it_is_one(self, service: corner.Service) -> None:
-        assert service.post("/v1/profile", {"user_id": STRANGER}, {"x-request-id": "shop-12345678"}).json()["request_id"] == "shop-12345678"
-        assert service.post("/v1/profile", {"user_id": STRANGER}, {"x-request-id": "<script>"}).json()["request_id"] != "<script>"
+    def test_a_caller_s_request_id_reaches_neither_log_nor_journal(self, service: corner.Service) -> None:
+        """Guards against a shop's trace id, which may be a customer's id, being kept."""
+        answer = service.post("/v1/recommendations", {"user_id": STRANGER}, {"x-request-id": "customer-4711-anna"})
+        own = answer.json()["request_id"]
+        assert re.fullmatch("[0-9a-f]{32}", own)
+        assert answer.headers["x-request-id"] == own
+        assert decision_of(own).kind == "recommendations"
+        assert "customer-4711-anna" not in service.log.read_text()
+        assert not [file for file in corner.trained().journal.iterdir() if b"customer-4711-anna" in file.read_bytes()]
 
 
 class TestService:
@@ -311,9 +318,9 @@ class TestService:
             assert "default-src 'self'" in answer.headers["content-security-policy"]
 
     def test_the_log_is_json_with_request_ids_and_no_ids_of_people(self, service: corner.Service) -> None:
-        service.post("/v1/recommendations", {"user_id": SHOPPER}, {"x-request-id": "look-for-this-one"})
+        request_id = service.post("/v1/recommendations", {"user_id": SHOPPER}).json()["request_id"]
         lines = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
-        (mine,) = [line for line in lines if line.get("request_id") == "look-for-this-one"]
+        (mine,) = [line for line in lines if line.get("request_id") == request_id]
         assert mine["message"].startswith("POST /v1/recommendations 200")
         text = service.log.read_text()
         assert SHOPPER not in text
