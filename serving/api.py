@@ -42,8 +42,8 @@ CODES = {
     400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large",
     415: "unsupported_media_type", 422: "invalid", 429: "too_many_requests", 500: "internal", 503: "unavailable",
 }  # fmt: skip
-DRAINED = 16
-"""A body that is too large is read on until it is this many times too large."""
+DRAIN_S = 60.0
+"""Seconds that the rest of a body which nobody reads is received and thrown away, before the answer goes out."""
 UNMEASURED = ("/healthz", "/readyz", "/metrics")
 
 Loader = Callable[[], Answers]
@@ -323,10 +323,12 @@ class _Front:
         request_id = uuid.uuid4().hex  # always ours: a caller's X-Request-Id may be a customer's id, which belongs in no log
         token = logs.request_id.set(request_id)
         began, status = perf_counter(), 500
+        body = _Body(receive, self.largest)
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                await body.drain()
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *SECURITY]
             await send(message)
@@ -336,34 +338,14 @@ class _Front:
         try:
             if self.now > self.most and scope["path"] not in UNMEASURED:
                 busy = f"More than {self.most} requests are being answered: try again in a moment."
-                await _error(429, "too_many_requests", busy, headers={"retry-after": "1"})(scope, receive, send_on)
+                await _error(429, "too_many_requests", busy, headers={"retry-after": "1"})(scope, body.receive, send_on)
             else:
-                await self._answer(scope, self._limited(receive), send_on)
+                await self._answer(scope, body.receive, send_on)
         finally:
             self.now -= 1
             metrics.IN_FLIGHT.set(self.now)
             _note(scope, status, perf_counter() - began)
             logs.request_id.reset(token)
-
-    def _limited(self, receive: Receive) -> Receive:
-        """`receive` that raises 413 once a body has grown too large, whatever its Content-Length says.
-
-        The rest is read and thrown away, to a point: a caller that is still sending would see a broken connection instead of the answer.
-        """
-        size = 0
-
-        async def limited() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size <= self.largest:
-                return message
-            while message.get("more_body") and size <= DRAINED * self.largest:
-                message = await receive()
-                size += len(message.get("body", b""))
-            raise HTTPException(413)
-
-        return limited
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -381,6 +363,28 @@ class _Front:
                 raise
             message = "Something went wrong on our side; the log tells more under this request_id."
             await _error(500, "internal", message)(scope, receive, send)
+
+
+class _Body:
+    """A request's body on its way in, at most `largest` bytes of it, whatever its Content-Length says or does not say."""
+
+    def __init__(self, receive: Receive, largest: int) -> None:
+        self._receive, self._largest, self._size, self._ended = receive, largest, 0, False
+
+    async def receive(self) -> Message:
+        """The next message of the body; raises 413 once the body has grown too large."""
+        message = await self._receive()
+        self._ended = not message.get("more_body", False)
+        self._size += len(message.get("body", b""))
+        if self._size > self._largest:
+            raise HTTPException(413)
+        return message
+
+    async def drain(self) -> None:
+        """Receive what is left and throw it away: a caller that is still sending would see a broken connection instead of the answer."""
+        with anyio.move_on_after(DRAIN_S):
+            while not self._ended:
+                self._ended = not (await self._receive()).get("more_body", False)
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """The real service over HTTP: the corner shop's models in a bento, copied elsewhere, served by BentoML."""
 
+import http.client
 import json
 import math
 import re
@@ -274,6 +275,19 @@ class TestBadInput:
     def test_a_body_that_is_too_large(self, service: corner.Service) -> None:
         answer = service.call("POST", "/v1/recommendations", raw=b'{"user_id": "' + b"x" * 1_100_000 + b'"}')
         assert (answer.status, answer.error()["code"]) == (413, "too_large")
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    @pytest.mark.parametrize(("path", "status"), [("/v1/recommendations", 413), ("/v2/nothing", 404)])
+    def test_a_huge_body_gets_an_answer_and_no_broken_connection(self, service: corner.Service, path: str, status: int, chunked: bool) -> None:
+        block = b"x" * 1_000_000
+        # `Connection: close`, as urllib and many others send: a server that answers early then hangs up on who is still sending.
+        headers = {"content-type": "application/json", "connection": "close"} | ({} if chunked else {"content-length": str(40 * len(block))})
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=120)
+        connection.request("POST", path, (block for _ in range(40)), headers, encode_chunked=chunked)
+        response = connection.getresponse()
+        assert response.status == status
+        assert json.loads(response.read())["error"]["request_id"] == response.getheader("x-request-id")
+        connection.close()
 
     def test_a_body_that_does_not_say_it_is_json(self, service: corner.Service) -> None:
         answer = service.call("POST", "/v1/recommendations", raw=b'{"user_id": "a"}', headers={"content-type": "text/plain"})
