@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from serving.compose import Composer, ComposeRequest
 from serving.compose import Variant as Written
 from serving.consent import Consent
 from serving.errors import ApiError
+from serving.reasons import impersonal
 from serving.recommend import Recommender, Shelf, StageClock
 from serving.release import Release, bundle_folder
 from serving.settings import ServingSettings
@@ -205,10 +207,13 @@ class Answers:
 
     # What the API calls: requests in, answers out.
 
-    def recommendations(self, asked: contracts.RecommendationsRequest, request_id: str) -> contracts.RecommendationsResponse:
+    def recommendations(self, asked: contracts.RecommendationsRequest, request_id: str, personal: bool = True) -> contracts.RecommendationsResponse:
+        """A shelf; unless `personal`, its reasons speak of the products alone."""
         began = time.perf_counter()
         shop = self.keeper.current
         shelf = self.shelf(self.pseudonyms.user(asked.user_id), asked.n, asked.policy, shop)
+        if not personal:
+            shelf = replace(shelf, items=tuple(replace(item, reasons=impersonal(item.reasons)) for item in shelf.items))
         answer = contracts.RecommendationsResponse(
             request_id=request_id, items=self._shown(shop, shelf), models=self.models, degraded=list(shelf.degraded), policy=shelf.policy,
         )  # fmt: skip

@@ -128,10 +128,13 @@ def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
     """The routes of the API proper. Plain functions: each runs in a thread of its own, the event loop stays free."""
     wanted = settings.api_key.get_secret_value()
 
-    def key(request: Request) -> None:
-        """Asks for the key where one is set; compared in constant time."""
+    def has_key(request: Request) -> bool:
+        """Whether the caller sent the key, or none is set; compared in constant time."""
         given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
-        if wanted and not hmac.compare_digest(given.encode(), wanted.encode()):
+        return not wanted or hmac.compare_digest(given.encode(), wanted.encode())
+
+    def key(request: Request) -> None:
+        if not has_key(request):
             raise ApiError(401, "unauthorized", "Send the service's key in the header X-API-Key.")
 
     guarded = [Depends(key)]
@@ -140,9 +143,10 @@ def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
     }
 
     @app.post("/v1/recommendations", response_model=contracts.RecommendationsResponse, responses=errors, tags=["shelf"])
-    def recommendations(asked: contracts.RecommendationsRequest, answers: Answers = Ready) -> Response:
-        """Products for a shopper, best first, with reasons."""
-        return _json(answers.recommendations(asked, logs.request_id.get()))
+    def recommendations(asked: contracts.RecommendationsRequest, request: Request, answers: Answers = Ready) -> Response:
+        """Products for a shopper, best first, with reasons. Where a key is set, a caller without it gets no reason that tells something of the
+        shopper."""
+        return _json(answers.recommendations(asked, logs.request_id.get(), personal=has_key(request)))
 
     @app.post("/v1/content", response_model=contracts.ContentResponse, responses=errors, tags=["shelf"], dependencies=guarded)
     def content(asked: contracts.ContentRequest, answers: Answers = Ready) -> Response:

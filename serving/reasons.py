@@ -177,12 +177,19 @@ _ONE_OF = (("bought_category", "reviewed_category", "looked_at_category"), ("bou
 """Of these only the one that moved the score most is told."""
 PICKED = Reason("picked", "From our shelf", "本店精选")
 """What is said where nothing else is true."""
+IMPERSONAL = {"new", "popular", PICKED.code}
+"""Codes of reasons that speak of the product alone; all others tell something of the shopper."""
 
 
 def popular_reason(rank: int) -> tuple[Reason, ...]:
     """The reason of an item that was shown for its popularity alone; `rank` is its place among all products."""
     kind = next(each for each in _KINDS if each.code == "popular")
     return (Reason(kind.code, kind.text, kind.text_zh),) if rank <= POPULAR_RANK else (PICKED,)
+
+
+def impersonal(told: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """Those of an item's reasons that tell nothing of the shopper; at least one."""
+    return tuple(each for each in told if each.code in IMPERSONAL) or (PICKED,)
 
 
 def explain(items: list[Shown], profile: Profile, circles: float) -> list[tuple[Reason, ...]]:

@@ -16,7 +16,9 @@ class ServingSettings(Settings):
     # The service
     host: str = Field("127.0.0.1", description="Address that the service listens on; anything but loopback opens it to others.")
     port: int = Field(3000, ge=1, le=65535, description="Port of the service.")
-    api_key: SecretStr = Field(SecretStr(""), description="Key that profile, content, feed and events ask for (X-API-Key); empty means none.")
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Key that profile, content, feed and events ask for (X-API-Key), and personal reasons; empty means none."
+    )
     bundle: Path = Field(Path(), description="Folder of the models to serve; `make serve` sets it inside a bento.")
     candidates: int = Field(200, ge=10, le=2000, description="Products that the retrievers hand to the ranker for one request.")
     category_share: float = Field(0.5, gt=0, le=1, description="Largest share of a shelf that one category may take, while others have candidates.")

@@ -17,6 +17,7 @@ from feature_repo.event_log import EventLog
 from feature_repo.store import Build
 from feature_repo.vectors import RANKER_FEATURES
 from serving.consent import Consent, Standing
+from serving.reasons import IMPERSONAL
 from serving.unsubscribe import make_token
 from tests.serving import corner
 
@@ -369,4 +370,8 @@ class TestKey:
             assert guarded.post(path, body, {"x-api-key": "wrong"}).status == 401
             assert guarded.post(path, body, {"x-api-key": "opensesame"}).status in (200, 202)
         assert guarded.post("/v1/profile", bodies["/v1/profile"], {"authorization": "Bearer opensesame"}).status == 200
-        assert guarded.post("/v1/recommendations", {"user_id": SHOPPER}).status == 200
+        asked = {"user_id": SHOPPER, "n": 20}
+        open_, wrong, known = (guarded.post("/v1/recommendations", asked, {"x-api-key": sent}).json()["items"] for sent in ("", "no", "opensesame"))
+        assert [item["product_id"] for item in open_] == [item["product_id"] for item in known]
+        assert {reason["code"] for item in open_ + wrong for reason in item["reasons"]} <= IMPERSONAL
+        assert not {reason["code"] for item in known for reason in item["reasons"]} <= IMPERSONAL

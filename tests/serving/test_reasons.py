@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feature_repo.journal import Reason
 from feature_repo.vectors import RANKER_FEATURES
-from serving.reasons import LONGEST, PICKED, Shown, explain, popular_reason
+from serving.reasons import _KINDS, IMPERSONAL, LONGEST, PICKED, Shown, explain, impersonal, popular_reason
 from training.profile import Evidence, Interest, Profile
 
 
@@ -139,3 +140,11 @@ def test_words_of_a_shop_are_never_a_format(monkeypatch: Any) -> None:
 def test_the_popular_shelf_says_popular_only_of_what_is() -> None:
     assert popular_reason(1)[0].code == "popular"
     assert popular_reason(101) == (PICKED,)
+
+
+def test_impersonal_reasons_tell_nothing_of_the_shopper() -> None:
+    """Every other kind needs something that the shopper did, said or is tied to."""
+    popular = popular_reason(1)[0]
+    assert impersonal((Reason("looked_at", "You looked at this", "您看过这件商品"), popular)) == (popular,)
+    assert impersonal((Reason("price", "In your usual price range", "符合您常选的价位"),)) == (PICKED,)
+    assert not [kind.code for kind in _KINDS if kind.code in IMPERSONAL and ("you" in kind.text.lower().split() or "您" in kind.text_zh)]
