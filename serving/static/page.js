@@ -35,7 +35,7 @@ const WORDS = {
 };
 const SOURCES = ["behaviour", "social", "preference"];
 const TONES = ["", "plain", "warm", "playful", "expert"];
-const state = { language: "en", shop: null, asked: null, profile: null, feed: null, texts: {}, turn: 0 };
+const state = { language: "en", shop: null, asked: null, profile: null, feed: null, texts: {}, turn: 0, clicked: false };
 const $ = (id) => document.getElementById(id);
 const say = (word) => WORDS[state.language][word] ?? word;
 const other = (language) => (language === "en" ? "zh" : "en");
@@ -61,6 +61,20 @@ async function ask(path, body) {
   return content;
 }
 
+/** A letter's link names its decision (r) and product (p): whoever comes by it clicked. The event's id is made of both, so a reload counts once. */
+async function keepClick() {
+  const link = new URLSearchParams(location.search);
+  const [decision, product] = [link.get("r"), link.get("p")];
+  if (!decision || !product || state.clicked) return;
+  const click = { event_type: "click", event_id: `click-${decision}-${product}`.slice(0, 200), event_time: state.shop.now };
+  try {
+    await ask("/v1/events", { events: [{ ...click, request_id: decision, product_id: product, channel: "email" }] });
+    state.clicked = true;
+  } catch (error) {
+    if (error.code === "unauthorized") $("key-field").hidden = false; // sent again when a shelf is shown with the key
+  }
+}
+
 function tell(text, problem = false) {
   $("status").textContent = text;
   $("status").classList.toggle("problem", problem);
@@ -82,6 +96,7 @@ async function show(shopper) {
     for (const item of feed.items) state.texts[item.product_id] = { en: item.copy };
     tell("");
     draw();
+    keepClick();
     const ids = feed.items.map((item) => item.product_id);
     if (ids.length && state.shop.languages.includes("zh")) {
       const chinese = await ask("/v1/content", { user_id: shopper, product_ids: ids, channel: "push", language: "zh", copy });
@@ -271,6 +286,7 @@ async function start() {
   try {
     state.shop = await ask("/v1/shop");
     draw();
+    keepClick();
     const named = new URLSearchParams(location.hash.slice(1)).get("shopper") || state.shop.sample_shoppers[0];
     if (named) {
       $("shopper").value = named;

@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from feature_repo.event_log import EventLog
 from tests.serving import corner
 
 pytestmark = pytest.mark.needs("chromium")
@@ -89,6 +90,25 @@ def test_nothing_comes_from_elsewhere_and_nothing_fails(browser: WebDriver) -> N
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
     browser.get(home + "docs")
     WebDriverWait(browser, PATIENCE_S).until(lambda page: "/v1/recommendations" in page.find_element(By.TAG_NAME, "body").text)
+
+
+def test_coming_by_a_letter_s_link_is_one_click(browser: WebDriver) -> None:
+    home = f"http://127.0.0.1:{corner.service().port}/"
+
+    def settled(page: WebDriver) -> bool:
+        script = "return performance.getEntriesByName(arguments[0] + 'v1/events').filter((entry) => entry.responseEnd).length"
+        return bool(page.execute_script(script, home))
+
+    browser.get(f"{home}?r=0123456789abcdef0123456789abcdef&p=00017")
+    WebDriverWait(browser, PATIENCE_S).until(settled)
+    browser.refresh()
+    WebDriverWait(browser, PATIENCE_S).until(settled)
+    kept = EventLog(corner.trained().events_db).read()
+    (click,) = kept[kept["request_id"] == "0123456789abcdef0123456789abcdef"].to_dict("records")
+    assert (click["event_type"], click["channel"], click["product_id"], click["user_id"]) == ("click", "email", "00017", None)
+    browser.get(home)
+    WebDriverWait(browser, PATIENCE_S).until(lambda page: texts(page, "#shop") != [""])
+    assert not settled(browser)
 
 
 def test_it_fits_a_telephone(browser: WebDriver) -> None:
