@@ -317,9 +317,9 @@ def _by_hand(home: ShopHome, arguments: argparse.Namespace) -> str:
 
 def _command(home: ShopHome, settings: ServingSettings, arguments: argparse.Namespace) -> str:
     """--dry-run and --send; returns what to print."""
-    from serving.letter_source import LetterSource  # the models load only here: --unknown and --help answer at once
-
     users = audience.select(home, settings, arguments.audience)
+    from serving.letter_source import LetterSource  # the models load only here: --unknown, --help and a wrong audience are answered at once
+
     name = arguments.name or default_name(arguments.channel, arguments.audience, arguments.language, arguments.n)
     campaign = Campaign(name, arguments.channel, arguments.audience, arguments.language, arguments.n)
     with ExitStack() as stack:
