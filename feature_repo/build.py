@@ -300,8 +300,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None, help="folder with the tables")
     arguments = parser.parse_args()
     logs.configure()
-    settings = Settings()
     try:
+        settings = Settings.read()
         with prepared(settings, arguments.shop or settings.shop, arguments.data) as home:
             print(build(home, settings, embedder=_kept_embedder(home)).text())
     except StoryshelfError as error:

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--yes", action="store_true", help="don't ask")
     arguments = parser.parse_args()
     try:
-        print(reset(Settings(), arguments.shop, arguments.yes))
+        print(reset(Settings.read(), arguments.shop, arguments.yes))
     except StoryshelfError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

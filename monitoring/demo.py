@@ -648,7 +648,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_args(argv)
     logs.configure()
     try:
-        print(demo(options, ServingSettings()))
+        print(demo(options, ServingSettings.read()))
     except StoryshelfError as error:
         print(error, file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
 from feature_repo.event_log import EventLog
@@ -73,6 +74,7 @@ class Answers:
         Raises:
             StoryshelfError: no bundle, no features, models that don't fit the features or each other, or a lost key.
         """
+        torch.set_num_threads(1)  # beside other work, more threads are many times slower
         release = Release.load(bundle_folder(home, settings.bundle), fingerprint("ranker_v1"))
         keeper = Keeper(home, release.retrievers, settings.reload_s, lambda _: metrics.FEATURES.set_to_current_time()).start()
         metrics.FEATURES.set_to_current_time()

@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 
 import bentoml
-import torch
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feature_repo import logs
@@ -27,7 +26,6 @@ def load() -> Answers:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    torch.set_num_threads(1)  # beside other work, more threads are many times slower
     settings = ServingSettings.read()
     beside = Path(__file__).parents[1] / "models"
     if settings.bundle == Path() and beside.is_dir():

@@ -383,7 +383,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logs.configure()
     try:
-        settings = TrainingSettings()
+        settings = TrainingSettings.read()
         print(run(settings, arguments.shop or settings.shop or "demo", arguments.data, arguments.report))
     except StoryshelfError as error:
         print(f"error: {error}", file=sys.stderr)

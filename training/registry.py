@@ -325,8 +325,8 @@ def main() -> None:
     parser.add_argument("--shop", default="", help="name of the shop; empty means the one trained last")
     arguments = parser.parse_args()
     logs.configure()
-    settings = TrainingSettings()
     try:
+        settings = TrainingSettings.read()
         home = ShopHome.open(settings, arguments.shop)
     except StoryshelfError as error:
         print(f"error: {error}", file=sys.stderr)

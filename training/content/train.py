@@ -349,7 +349,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logs.configure()
     try:
-        settings = TrainingSettings()
+        settings = TrainingSettings.read()
         out = arguments.out or Path(tempfile.mkdtemp(prefix="storyshelf-writer-"))
         done = train_writer(ShopHome.open(settings, arguments.shop), settings, out, effort=Effort(steps=arguments.steps))
     except StoryshelfError as error:
