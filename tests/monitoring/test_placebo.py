@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from feature_repo.home import ShopHome
+from feature_repo.store import Build
 from monitoring.demo import arguments, demo
 from serving.bundle import pack
 from serving.settings import ServingSettings
@@ -27,7 +28,7 @@ def test_a_shop_made_as_a_placebo_is_answered_as_one_and_shows_no_lead(placebo: 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("STORYSHELF_RELOAD_S", "0.1")  # the service follows the clock at once
-    before = placebo.manifest()["features_version"]
+    before = Build.current(placebo).version
     options = arguments().parse_args(["--weeks", "2", "--shoppers", "30", "--items", "2", "--port", str(port)])
     text = demo(options, ServingSettings(home=placebo.root.parent, shop="demo"))
     assert "TRAINED PLACEBO" in text
@@ -35,7 +36,7 @@ def test_a_shop_made_as_a_placebo_is_answered_as_one_and_shows_no_lead(placebo: 
     report = json.loads((placebo.monitoring / "demo.json").read_text())
     assert report["trained_placebo"]
     assert report["events_turned_down"] == 0
-    assert placebo.manifest()["features_version"] != before
+    assert Build.current(placebo).version != before
     assert min(arm["visits"] for arm in report["placebo"]["arms"].values()) > 0
     for lead in report["placebo"]["full_minus"].values():
         assert lead["click_through"]["low"] <= 0 <= lead["click_through"]["high"]
