@@ -34,6 +34,7 @@ from feature_repo.embedding import Embedder, SentenceTransformers, TfidfSvd, loa
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.ingest import ingest, read_tables
+from feature_repo.packed_store import PackedFile
 from feature_repo.settings import Settings
 from feature_repo.sources import READERS
 from feature_repo.store import Build, current, materialise
@@ -148,6 +149,7 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
         store.apply(definitions(folder).all())
     with stage("materialise"):
         materialise(store, as_of)
+    PackedFile(folder / home.online_db.name).settle()
     made.seal()
     _point_to(current(home), folder)
     _forget_old(home)

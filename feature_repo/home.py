@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -203,12 +203,12 @@ class ShopHome:
     def _damaged(self) -> str:
         return f"{self.manifest_file} is damaged: restore it, or delete that file and run `make train SHOP={self.shop} DATA=<folder>` again."
 
-    def write_manifest(self, changes: dict[str, Any]) -> None:
-        """Merge `changes` into the manifest, atomically."""
+    def write_manifest(self, changes: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Merge `changes` into the manifest, atomically; a function makes them of what stands there."""
         with self.locked("manifest"):
             old = self.manifest() if self.manifest_file.exists() else {}
             part = self.manifest_file.with_suffix(".part")
-            part.write_text(json.dumps(old | changes, indent=1, sort_keys=True))
+            part.write_text(json.dumps(old | (changes(old) if callable(changes) else changes), indent=1, sort_keys=True))
             part.replace(self.manifest_file)
 
     @contextmanager

@@ -12,6 +12,7 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
@@ -93,12 +94,11 @@ def ingest(home: ShopHome, settings: Settings, source: str, folder: Path | None)
     last = _last_known(home, checked)
     _write_tables(home, checked)
     _write_contacts(home, checked.tables["contacts"].accepted)
-    home.write_manifest(
-        {
-            "source": source, "folder": None if folder is None else str(folder.resolve()), "config": checked.config.model_dump(mode="json"),
-            "clock_offset_s": _clock_offset(home, last, now), "ingested_at": now.isoformat(),
-        }
-    )  # fmt: skip
+    about = {
+        "source": source, "folder": None if folder is None else str(folder.resolve()), "config": checked.config.model_dump(mode="json"),
+        "ingested_at": now.isoformat(),
+    }  # fmt: skip
+    home.write_manifest(lambda old: about | {"clock_offset_s": _clock_offset(old, about, last, now)})
     return report
 
 
@@ -203,26 +203,26 @@ def _last_known(home: ShopHome, checked: CheckedShop) -> datetime | None:
     events, posted = checked.tables["events"].accepted, EventLog(home.events_db).read()
     last = events["event_time"].max()
     late = events["arrived_at"][events["arrived_at"] <= last + LATE_WITHIN]
-    known = [moment for moment in (last, late.max(), posted["event_time"].max(), posted["arrived_at"].max()) if not pd.isna(moment)]
+    known = [moment for moment in (last, late.max(), posted["arrived_at"].max()) if not pd.isna(moment)]
     return max(known).to_pydatetime() if known else None
 
 
-def _clock_offset(home: ShopHome, last: datetime | None, now: datetime) -> float:
+def _clock_offset(old: dict[str, Any], about: dict[str, Any], last: datetime | None, now: datetime) -> float:
     """Seconds of wall time minus shop time: 0 for a live shop, of a historical one the time since its last known moment.
 
     A clock never goes back: it goes on as it was, unless newer events came. So nothing that was posted or decided meanwhile lies in the future, and
     a live shop whose feed stands still stays live.
     """
-    before = home.manifest().get("clock_offset_s")
+    before = old.get("clock_offset_s")
     if last is None:
         return 0.0 if before is None else float(before)
     wanted = 0.0 if now - last <= HISTORICAL_AFTER else (now - last).total_seconds()
     if before is None or wanted <= before:
         return wanted
     shown = now - timedelta(seconds=before)
-    if shown - last > HISTORICAL_AFTER:
+    if shown - last > HISTORICAL_AFTER and (old.get("source"), old.get("folder")) != (about["source"], about["folder"]):
         log.warning(
             "The clock of '%s' stays at %s, although its last event is of %s: a clock never goes back. If other data took the place of the old ones, "
-            "`make reset SHOP=%s` and read them again.", home.shop, f"{shown:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", home.shop,
+            "`make reset SHOP=%s` and read them again.", old["shop"], f"{shown:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", old["shop"],
         )  # fmt: skip
     return float(before)

@@ -48,14 +48,21 @@ class PackedFile:
             self.close()
             self._local.connection = sqlite3.connect(self.path, timeout=30)
             if self.bulk:
-                self._local.connection.executescript("pragma journal_mode=off; pragma synchronous=off;")
-            else:
-                self._local.connection.executescript("pragma journal_mode=wal; pragma synchronous=normal;")  # readers never wait for a writer
+                self._local.connection.execute("pragma journal_mode=off")
+            elif now is None:
+                self._local.connection.execute("pragma journal_mode=wal")  # readers never wait for a writer
+            self._local.connection.execute("pragma synchronous=off" if self.bulk else "pragma synchronous=normal")
             self._local.connection.execute("create table if not exists views (view text primary key, features text)")
-            self._local.identity = _identity(self.path)
+            # Of the file that was seen before it was opened: if another took its place meanwhile, the next call opens that one.
+            self._local.identity = now if now is not None else _identity(self.path)
             self._local.features = {}
         found: sqlite3.Connection = self._local.connection
         return found
+
+    def settle(self) -> None:
+        """What was written in bulk is whole: from now on readers and a writer share the file."""
+        self.connection().execute("pragma journal_mode=wal")
+        self.close()
 
     def close(self) -> None:
         if getattr(self._local, "identity", None) is not None:

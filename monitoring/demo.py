@@ -38,6 +38,7 @@ from feature_repo.sources.demo.history import HOURS, NOBODY, RELATED_SHARE, choo
 from feature_repo.sources.demo.response import CHANNELS, NO_ASPECT, VERSION, ResponseModel, Shown
 from feature_repo.sources.demo.shoppers import Shoppers
 from feature_repo.sources.demo.world import NAMED_DRIFTS, Drift, World
+from feature_repo.store import Build
 from monitoring.errors import MonitoringError
 from serving.settings import ServingSettings
 
@@ -110,10 +111,15 @@ class Service:
         return turned_down
 
     def at(self, instant: datetime) -> None:
-        """Moves the shop's clock and waits until the service follows."""
+        """Moves the shop's clock and waits until the service follows, with the features of the last build."""
         self.home.write_manifest({"clock_offset_s": (datetime.now(UTC) - instant).total_seconds()})
-        patience = time.monotonic() + 30
-        while abs(datetime.fromisoformat(self.call("GET", "/v1/shop")["now"]) - instant) > timedelta(minutes=5):
+        built, patience = Build.current(self.home).version, time.monotonic() + 120
+
+        def follows() -> bool:
+            shop = self.call("GET", "/v1/shop")
+            return abs(datetime.fromisoformat(shop["now"]) - instant) < timedelta(minutes=5) and shop["features"].startswith(built)
+
+        while not follows():
             if time.monotonic() > patience:
                 raise MonitoringError(f"The service at {self.url} does not follow the clock of {self.home.root}: serve this home with `make serve`.")
             time.sleep(0.1)
@@ -259,13 +265,14 @@ class Plan:
 
 @dataclass
 class Run:
-    """One run against a service. `refresh` is called between weeks."""
+    """One run against a service. `refresh` is called every `refresh_days` days of it, 0 for never."""
 
     plan: Plan
     world: World
     service: Feed
     start: datetime
     refresh: Callable[[], None] = lambda: None
+    refresh_days: int = 1
     turned_down: int = 0
 
     def __post_init__(self) -> None:
@@ -284,12 +291,12 @@ class Run:
     def weeks(self) -> None:
         """Every simulated week, step by step, with a live view."""
         chosen = self.rng.choice(len(self.shoppers), size=min(self.plan.shoppers, len(self.shoppers)), replace=False)
-        steps = int(timedelta(days=7) / STEP)
+        steps, nights = int(timedelta(days=7) / STEP), self.refresh_days * int(timedelta(days=1) / STEP)
         pending: list[dict[str, Any]] = []
         with tqdm(total=self.plan.weeks * steps, desc="simulated days", unit="step", disable=None) as bar:
             for number in range(self.plan.weeks * steps):
                 week, now = number // steps + 1, self.start + number * STEP
-                if number and number % steps == 0:
+                if number and nights and number % nights == 0:
                     self._deliver(pending, now)
                     pending = []
                     self.refresh()
@@ -578,7 +585,7 @@ def refresh_features(home: ShopHome) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise MonitoringError(f"`make features SHOP={home.shop}` failed between two simulated weeks: {last}")
+        raise MonitoringError(f"`make features SHOP={home.shop}` failed between two simulated days: {last}")
 
 
 def world_of(home: ShopHome) -> World:
@@ -606,7 +613,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--placebo", action="store_true", help="switch tastes and tone effects off for the whole run (a shop with placebo = true always is)"
     )
-    parser.add_argument("--no-refresh", action="store_true", help="leave out `make features` between weeks")
+    parser.add_argument("--refresh-days", type=int, default=1, help="simulated days between two runs of `make features`; 0 for none")
     parser.add_argument("--seed", type=int, default=1, help="seed of the shoppers' answers")
     parser.add_argument("--port", type=int, help="port of the service on this machine")
     parser.add_argument("--url", help="address of the service")
@@ -616,8 +623,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def demo(options: argparse.Namespace, settings: ServingSettings) -> str:
     """The whole command; returns the table."""
-    if min(options.weeks, options.shoppers, options.items, options.drift_week) < 1:
-        raise MonitoringError("--weeks, --shoppers, --items and --drift-week must be 1 or more.")
+    if min(options.weeks, options.shoppers, options.items, options.drift_week) < 1 or options.refresh_days < 0:
+        raise MonitoringError("--weeks, --shoppers, --items and --drift-week must be 1 or more, --refresh-days 0 or more.")
     home = ShopHome.open(settings, options.shop)
     world = world_of(home)
     port = options.port or settings.port
@@ -634,8 +641,8 @@ def demo(options: argparse.Namespace, settings: ServingSettings) -> str:
     with running(service, None if options.url else port):
         if (found := service.call("GET", "/v1/shop")["shop"]) != home.shop:
             raise MonitoringError(f"The service at {service.url} serves '{found}', not '{home.shop}': stop it, or give another --port.")
-        refresh = (lambda: None) if options.no_refresh else (lambda: refresh_features(home))
-        run = Run(plan, world, service, home.clock().now().replace(microsecond=0), refresh)
+        start = home.clock().now().replace(microsecond=0)
+        run = Run(plan, world, service, start, lambda: refresh_features(home), options.refresh_days)
         run.weeks()
     report = report_of(run, home, options.drift)
     out = options.out or home.monitoring / "demo.json"

@@ -370,7 +370,7 @@ class Answers:
         shop = self.keeper.current
         return contracts.ShopResponse(
             request_id=request_id, shop=self.home.shop, name=self.shop_config.name, now=shop.now(), languages=list(self.shop_config.languages),
-            products=len(shop.matrix.product_ids), sample_shoppers=self._samples(), models=self.models,
+            features=shop.matrix.version, products=len(shop.matrix.product_ids), sample_shoppers=self._samples(), models=self.models,
             key_required=bool(self.settings.api_key.get_secret_value()),
         )  # fmt: skip
 

@@ -252,6 +252,7 @@ class ShopResponse(Response):
     shop: str
     name: str
     now: datetime = Field(description="The shop's clock.")
+    features: str = Field(description="The build of the features in use, and the hour it is read as of.")
     languages: list[str]
     products: int
     sample_shoppers: list[str] = Field(description="Ids to try; only a simulated shop has them.")

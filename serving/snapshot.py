@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopClock, ShopHome
 from feature_repo.ingest import config
 from feature_repo.online import ProductMatrix
@@ -117,22 +116,22 @@ class Keeper:
     def look(self) -> bool:
         """Take what changed; True if something did."""
         mark, had = _mark(self.home.manifest_file), self.current
-        if mark != self._seen:
-            self.current = replace(had, clock=self.home.clock())
-            self._seen = mark
-        overdue = had.due is not None and self.current.now() >= had.due
-        if overdue or current(self.home).resolve() != had.build:
-            self.current = Snapshot.take(self.home, self.fitted)
+        clock = self.home.clock() if mark != self._seen else had.clock
+        if current(self.home).resolve() != had.build or (had.due is not None and clock.now() >= had.due):
+            self.current = Snapshot.take(self.home, self.fitted)  # a new clock and the windows as of it come together
             self._loaded(self.current)
             log.info("Features %s are in use.", self.current.matrix.version)
+        elif mark != self._seen:
+            self.current = replace(had, clock=clock)
+        self._seen = mark
         return self.current is not had
 
     def _watch(self) -> None:
         while not self._stop.wait(self.every_s):
             try:
                 self.look()
-            except (StoryshelfError, OSError, ValueError, KeyError) as error:
-                log.error("The shop's home changed but can't be read, what was read before stays in use: %s", error)
+            except Exception:  # whatever Feast, DuckDB or SQLite raise: the next look may find the home whole again
+                log.exception("The shop's home changed but can't be read, what was read before stays in use.")
                 self._stop.wait(10 * self.every_s)
 
 

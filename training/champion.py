@@ -1,8 +1,9 @@
-"""A new recommender against the champion, on what people did since the champion was trained: days that neither has seen.
+"""A new recommender against the champion, on what people did since the champion was trained and within the test period: days that neither has seen.
 
-The champion is scored as it serves. The new one is fitted again, with the parameters found, on what was known when the champion was.
+The champion is scored as it serves. The new one is fitted again, with the parameters found before the test period, on what was known at that moment.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.store import fingerprint
 from training.dataset import Audience, Catalogue, Reader, Scored
@@ -21,6 +24,8 @@ from training.ranker.model import Ranker
 from training.registry import ModelFolder, download
 from training.registry import champion as registered
 from training.retrieval.model import RetrieverSet
+
+log = logging.getLogger(__name__)
 
 SURE = 1.645
 """Standard errors of a one-sided 95 % bound."""
@@ -45,9 +50,17 @@ class Champion:
 
     @classmethod
     def of(cls, home: ShopHome) -> "Champion | None":
-        """None if there is none yet, or it was trained with other features and can't be scored with these."""
+        """None if there is none yet, it can't be read any more, or it was trained with other features and can't be scored with these."""
         if not (registered(home, "ranker") and registered(home, "retriever")):
             return None
+        try:
+            return cls._read(home)
+        except (StoryshelfError, MlflowException, OSError, StopIteration, KeyError, ValueError) as error:
+            log.warning("The champion can't be read, so nothing is compared with it: %s", error)
+            return None
+
+    @classmethod
+    def _read(cls, home: ShopHome) -> "Champion | None":
         with tempfile.TemporaryDirectory(dir=home.root, prefix="champion-") as scratch:
             folders = {kind: download(home, kind, "champion", Path(scratch) / kind) for kind in ("retriever", "ranker")}
             if not _fits(folders["ranker"], folders["retriever"]):
@@ -57,15 +70,15 @@ class Champion:
             metrics = {kind: folder.meta.metrics for kind, folder in folders.items()}
             return cls(RetrieverSet.load(retriever), ProfileModel.load(retriever), ranker, folders["ranker"].meta.window, metrics)
 
-    def scored(self, people: Audience, catalogue: Catalogue, reader: Reader, count: int) -> Scored:
-        """As it serves: products that came later are added to its retrievers by their text."""
-        known = catalogue.known_at(self.until)
+    def scored(self, people: Audience, catalogue: Catalogue, since: datetime, reader: Reader, count: int) -> Scored:
+        """As it serves at `since`: products that came after it was trained are added to its retrievers by their text."""
+        known = catalogue.known_at(since)
         frame = known.frame
         names = ([str(name or "") for name in frame[kind]] for kind in ("category", "brand"))
         retrievers = self.retrievers
         if known.embedding_version == retrievers.embedding_version:
             retrievers = retrievers.extend(frame["product_id"].astype(str).tolist(), known.vectors, *names)
-        return Scored.of(people, retrievers, self.until, reader, self.profile.weights, count)
+        return Scored.of(people, retrievers, since, reader, self.profile.weights, count)
 
 
 def _fits(ranker: ModelFolder, retriever: ModelFolder) -> bool:
@@ -84,15 +97,21 @@ def upper(gains: Sequence[float] | NDArray[np.float64]) -> float:
 
 
 def compare(
-    reigning: Champion, people: Audience, catalogue: Catalogue, reader: Reader, count: int, fresh: Callable[[], tuple[Scored, Ranker]]
+    reigning: Champion,
+    people: Audience,
+    catalogue: Catalogue,
+    since: datetime,
+    reader: Reader,
+    count: int,
+    fresh: Callable[[], tuple[Scored, Ranker]],
 ) -> dict[str, dict[str, float]]:
     """Metrics of the ranker and of the retriever, by kind; none if too few users did anything since.
 
-    `fresh()` fits the new recommender on what was known at `reigning.until` and scores `people` with it.
+    `people` are as of `since`; `fresh()` fits the new recommender on what was known then and scores them with it.
     """
     if len(people.people) < FEWEST_USERS:
         return {"ranker": {}, "retriever": {}}
-    old = reigning.scored(people, catalogue, reader, count)
+    old = reigning.scored(people, catalogue, since, reader, count)
     new, ranker = fresh()
     theirs, ours = ndcgs(old, reigning.ranker), ndcgs(new, ranker)
     recalls = {name: recall([found.index for found in scored.candidates], scored.targets) for name, scored in (("new", new), ("old", old))}

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,8 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
             """This recipe, knowing what was known at `until`."""
             then = shop.retrievers(until, params, weights)
-            known = rows.where(rows.at < until.timestamp())
+            # Labels so close to the moment that their outcomes lie after it are left out.
+            known = rows.where(rows.at < (until - timedelta(days=max(1, settings.label_horizon_days))).timestamp())
             again = ranker_train.fit(known, RANKER_FEATURES, meta, settings, trees)
             return Scored.of(people, then, until, shop.reader, profile.weights, settings.candidates), again
 
@@ -235,8 +236,9 @@ def against_champion(
             for kind, (mine, name) in figures.items()
             if name in mine and name in reigning.metrics[kind]
         }
-    people = dataset.audience(shop.events, shop.kind, reigning.until, shop.periods.end, shop.reader, settings, shop.repeat_buying)
-    return compare(reigning, people, shop.catalogue, shop.reader, settings.candidates, partial(fresh, people, reigning.until))
+    since = max(reigning.until, shop.periods.test)  # parameters were chosen on the days before the test period
+    people = dataset.audience(shop.events, shop.kind, since, shop.periods.end, shop.reader, settings, shop.repeat_buying)
+    return compare(reigning, people, shop.catalogue, since, shop.reader, settings.candidates, partial(fresh, people, since))
 
 
 def _window(periods: Periods) -> tuple[str, str]:

@@ -137,13 +137,12 @@ def offers(bench: Workbench) -> Undated:
 def market(bench: Workbench) -> int:
     """Make table `market` (product_market): one row per product and grid day, known at its start; returns the grid's step in days.
 
-    Grid days are multiples of the step, wherever the build stands, so that a model finds the days it was trained with; they go on after the
-    build until its windows are empty.
+    Grid days are multiples of the step, so that builds of one step have the same days; they go on after the build until its windows are empty.
     """
     last_day = bench.as_of_us // DAY_US
     first_day = bench.start_us // DAY_US
     count = int(bench.frame("select count(*) as n from items")["n"][0])
-    step = max(1, -(-count * (last_day - first_day + 1) // MARKET_ROWS))
+    step = max(1, -(-count * (last_day - first_day + AHEAD_DAYS) // MARKET_ROWS))
     grid = np.arange(first_day // step * step + step, last_day + AHEAD_DAYS + step, step, dtype=np.int64)
     category, brand = _codes(bench, "product_category"), _codes(bench, "product_brand")
     sold = _sold_before(bench, grid, count, first_day)

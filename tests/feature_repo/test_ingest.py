@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import stat
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -231,6 +232,15 @@ def test_the_clock_goes_on_from_the_last_posted_event(home: ShopHome, settings: 
     EventLog(home.events_db).append([posted("new", LAST + timedelta(days=3))])
     ingest(home, settings, "x", tmp_path / "shop")
     assert timedelta(0) <= home.clock().now() - (LAST + timedelta(days=3)) < INSTANT
+
+
+def test_a_posted_event_with_another_clocks_time_does_not_move_the_shops(home: ShopHome, settings: Settings, tmp_path: Path) -> None:
+    """A mail provider reports an unsubscribe with the time on its own wall."""
+    ingest(home, settings, "x", small_shop(tmp_path / "shop", LAST))
+    foreign = replace(posted("gone", LAST), event_type=EventType.UNSUBSCRIBE, product_id=None, event_time=datetime.now(UTC), arrived_at=LAST)
+    EventLog(home.events_db).append([foreign])
+    ingest(home, settings, "x", tmp_path / "shop")
+    assert timedelta(0) <= home.clock().now() - LAST < INSTANT
 
 
 def test_a_clock_that_stays_far_ahead_of_the_data_is_said(

@@ -177,9 +177,13 @@ def test_a_later_recommender_is_measured_against_the_champion(tmp_path: Path) ->
     whole.to_csv(shorter / "events.csv", index=False)
     with prepared(chosen, str(shorter), None) as home:
         build(home, chosen, progress=False)
-    measured = pipeline.train_recommender(pipeline.open_shop(home, chosen), chosen, pipeline.Timings()).measured
+    shop = pipeline.open_shop(home, chosen)
+    measured = pipeline.train_recommender(shop, chosen, pipeline.Timings()).measured
     found = measured.ranker
     assert found["since_champion_users"] >= 20
     assert found["above_champion_upper"] > found["since_champion_ndcg_10"] - found["champion_ndcg_10"] > -0.2
     assert 0 < found["champion_ndcg_10"] < 1
     assert measured.retriever["since_champion_recall_candidates"] > 0
+    for file in home.mlflow_artifacts.rglob("retrievers.json"):
+        file.unlink()
+    assert pipeline.Champion.of(home) is None  # a damaged champion stops no training
