@@ -13,6 +13,8 @@ import pandas as pd
 US = 1_000_000
 HOUR_US = 3_600 * US
 DAY_US = 86_400 * US
+AHEAD_DAYS = 31
+"""Days after the build's until the longest window of whole days (social, market) is empty."""
 
 
 @dataclass(frozen=True)

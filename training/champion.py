@@ -5,20 +5,18 @@ The champion is scored as it serves. The new one is fitted again, with the param
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 from mlflow.exceptions import MlflowException
-from numpy.typing import NDArray
 
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.store import fingerprint
 from training.dataset import Audience, Catalogue, Reader, Scored
-from training.evaluate import measures, recall
+from training.evaluate import ndcgs, recall, upper
 from training.profile import ProfileModel
 from training.ranker.model import Ranker
 from training.registry import ModelFolder, download
@@ -27,8 +25,6 @@ from training.retrieval.model import RetrieverSet
 
 log = logging.getLogger(__name__)
 
-SURE = 1.645
-"""Standard errors of a one-sided 95 % bound."""
 FEWEST_USERS = 20
 """With fewer users since the champion nothing is compared."""
 
@@ -85,17 +81,6 @@ def _fits(ranker: ModelFolder, retriever: ModelFolder) -> bool:
     return ranker.meta.requires.get("retriever") == retriever.version and ranker.meta.feature_fingerprint == fingerprint("ranker_v1")
 
 
-def ndcgs(scored: Scored, ranker: Ranker) -> NDArray[np.float64]:
-    """float64[users]: NDCG@10 of the ranker's order of each one's candidates."""
-    rankings = [found.index[np.argsort(-ranker.score(rows), kind="stable")] for found, rows in zip(scored.candidates, scored.rows, strict=True)]
-    return np.array([measures(ranking, wanted)["ndcg_10"] for ranking, wanted in zip(rankings, scored.targets.products, strict=True)])
-
-
-def upper(gains: Sequence[float] | NDArray[np.float64]) -> float:
-    """Upper end of the 95 % interval (one-sided) of a mean difference; needs two values or more."""
-    return float(np.mean(gains) + SURE * np.std(gains, ddof=1) / np.sqrt(len(gains)))
-
-
 def compare(
     reigning: Champion,
     people: Audience,
@@ -113,7 +98,7 @@ def compare(
         return {"ranker": {}, "retriever": {}}
     old = reigning.scored(people, catalogue, since, reader, count)
     new, ranker = fresh()
-    theirs, ours = ndcgs(old, reigning.ranker), ndcgs(new, ranker)
+    theirs, ours = (ndcgs(scored.ranked(by.score), scored.targets.products) for scored, by in ((old, reigning.ranker), (new, ranker)))
     recalls = {name: recall([found.index for found in scored.candidates], scored.targets) for name, scored in (("new", new), ("old", old))}
     users = {"since_champion_users": float(len(people.people))}
     of_ranker = {"since_champion_ndcg_10": float(ours.mean()), "champion_ndcg_10": float(theirs.mean()), "above_champion_upper": upper(ours - theirs)}

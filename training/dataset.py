@@ -21,7 +21,7 @@ from feature_repo.declarations import SIGNALS
 from feature_repo.online import History, Interests, ProductMatrix
 from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, decayed, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS, assemble
-from training.evaluate import Targets
+from training.evaluate import Ranking, Targets
 from training.labels import JUST_BEFORE, Labels, Periods, arrival_order
 from training.profile import Choices, choices_of
 from training.retrieval.model import Candidates, RetrieverSet
@@ -331,6 +331,10 @@ class Scored:
         candidates = [retriever.retrieve(person.history, cut, count, person.interests) for person in people.people]
         slates = [full_slate(person, found, retriever) for person, found in zip(people.people, candidates, strict=True)]
         return cls(people, people.targets(retriever), tuple(candidates), tuple(feature_rows(slates, reader, weights)))
+
+    def ranked(self, score: Callable[[Floats], Floats]) -> list[Ranking]:
+        """Each one's candidates, best first by `score` of their rows; equal scores as they were merged."""
+        return [found.index[np.argsort(-score(rows), kind="stable")] for found, rows in zip(self.candidates, self.rows, strict=True)]
 
     def labelled(self) -> Rows:
         """The rows of all who have a target among their candidates, as label groups."""

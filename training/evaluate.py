@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 K = 10
+SURE = 1.645
+"""Standard errors of a one-sided 95 % bound."""
 Ranking = NDArray[np.int32]  # int32[m], positions of products, best first
 
 
@@ -76,6 +78,16 @@ def evaluate(rankings: Sequence[Ranking], targets: Targets, categories: Sequence
     found["all"][f"coverage_{k}"] = coverage(rankings, len(categories), k)
     found["all"][f"diversity_{k}"] = diversity(rankings, categories, k)
     return found
+
+
+def ndcgs(rankings: Sequence[Ranking], products: Sequence[frozenset[int]], k: int = K) -> NDArray[np.float64]:
+    """NDCG at k of each user: float64[users]."""
+    return np.array([measures(ranking, wanted, k)[f"ndcg_{k}"] for ranking, wanted in zip(rankings, products, strict=True)])
+
+
+def upper(gains: NDArray[np.float64]) -> float:
+    """Upper end of the 95 % interval (one-sided) of a mean difference; needs two values or more."""
+    return float(np.mean(gains) + SURE * np.std(gains, ddof=1) / np.sqrt(len(gains)))
 
 
 def coverage(rankings: Sequence[Ranking], catalogue: int, k: int = K) -> float:

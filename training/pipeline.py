@@ -35,10 +35,10 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of, fingerprint
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset, gates, labels
-from training.champion import Champion, compare, upper
+from training.champion import Champion, compare
 from training.content.train import Effort, WriterTraining, train_writer
 from training.dataset import Audience, Catalogue, Reader, Scored
-from training.evaluate import Report, evaluate, measures, recall, table
+from training.evaluate import K, Report, evaluate, ndcgs, recall, table, upper
 from training.gates import Decision
 from training.labels import Periods
 from training.profile import ProfileModel
@@ -195,21 +195,13 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     scored = Scored.of(people, retrievers, cut, shop.reader, profile.weights, settings.candidates)
     targets, candidates = scored.targets, scored.candidates
     rankings = {METHODS[name]: tune.ranking(retrievers, name, cut, people) for name in RETRIEVERS}
-    rankings["ranker"] = [
-        found.index[np.argsort(-ranker.score(rows), kind="stable")][:10] for found, rows in zip(candidates, scored.rows, strict=True)
-    ]
+    rankings["ranker"] = [found[:K] for found in scored.ranked(ranker.score)]
     categories = [str(category) for category in retrievers.fitted.categories]
     report = {method: evaluate(found, targets, categories) for method, found in rankings.items()}
     shared = {"test_users": float(len(people.people))}
     if not len(people.people):
         return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared)
-    gains = {
-        method: [
-            measures(mine, wanted)["ndcg_10"] - measures(theirs, wanted)["ndcg_10"]
-            for mine, theirs, wanted in zip(rankings["ranker"], found, targets.products, strict=True)
-        ]
-        for method, found in rankings.items()
-    }
+    by_user = {method: ndcgs(found, targets.products) for method, found in rankings.items()}
     best = max((METHODS[name] for name in RETRIEVERS), key=lambda method: report[method]["all"]["ndcg_10"])
     bounds = {"above_popular_upper": METHODS["popular"], "above_best_upper": best}
     of_retrievers = {"recall_candidates": recall([found.index for found in candidates], targets)}
@@ -218,7 +210,7 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     of_ranker = {name: value for name, value in report["ranker"]["all"].items() if name != "users"}
     of_ranker |= {f"{part}_targets_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
     of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
-    of_ranker |= {name: upper(gains[method]) for name, method in bounds.items() if len(people.people) > 1}
+    of_ranker |= {name: upper(by_user["ranker"] - by_user[method]) for name, method in bounds.items() if len(people.people) > 1}
     return Measured(report, shared | of_retrievers, shared | of_ranker)
 
 

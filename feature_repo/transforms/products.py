@@ -11,14 +11,12 @@ from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 
 from feature_repo.embedding import Embedder
-from feature_repo.workbench import DAY_US, US, Workbench
+from feature_repo.workbench import AHEAD_DAYS, DAY_US, US, Workbench
 
 Floats = NDArray[np.float32]
 
 MARKET_ROWS = 2_000_000
 """Rows of product_market at most: where products x days is more, its grain is a whole number of days above one."""
-AHEAD_DAYS = 31
-"""Days after the build's until the longest window of product_market is empty."""
 DERIVED_CATEGORIES = 40
 
 

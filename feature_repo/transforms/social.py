@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from feature_repo.declarations import HALF_LIFE, VIEW_SHARE_OF_TIES
-from feature_repo.workbench import DAY_US, Workbench
+from feature_repo.workbench import AHEAD_DAYS, DAY_US, Workbench
 
 Floats = NDArray[np.float32]
 
 SOCIAL_KEYS = 256
 """Interests that the follow and group signals cover: the ones most acted on in the shop."""
-AHEAD_DAYS = 31
-"""Days after the build's until the longest window here is empty."""
 TOP_KEYS = 16
 """Strongest interests by follow and group that enter a user's candidates for the K kept."""
 

@@ -162,28 +162,3 @@ def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path)
     assert [slate.product_ids for slate in now_slates] == [slate.product_ids for slate in past_slates]
     for one, other in zip(now_rows, past_rows, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-
-
-def test_a_later_recommender_is_measured_against_the_champion(tmp_path: Path) -> None:
-    """On the same data they tie; on more of it both are scored on what happened since, and a bad champion is found out."""
-    whole, shorter = pd.read_csv(CORNER / "events.csv", dtype=str), tmp_path / "corner_shop"
-    shutil.copytree(CORNER, shorter)
-    times = pd.to_datetime(whole["ts"], format="mixed", errors="coerce", utc=True)
-    whole[times < pd.Timestamp("2024-04-15", tz=UTC)].to_csv(shorter / "events.csv", index=False)
-    chosen, effort = settings(tmp_path / "homes"), Effort(lines=300, steps=5, measured=5)
-    pipeline.run(chosen, str(shorter), None, None, effort)
-    again = pipeline.run(chosen, str(shorter), None, None, effort)
-    assert "above_champion_upper 0.0000, must be >= -0.0200" in again
-    whole.to_csv(shorter / "events.csv", index=False)
-    with prepared(chosen, str(shorter), None) as home:
-        build(home, chosen, progress=False)
-    shop = pipeline.open_shop(home, chosen)
-    measured = pipeline.train_recommender(shop, chosen, pipeline.Timings()).measured
-    found = measured.ranker
-    assert found["since_champion_users"] >= 20
-    assert found["above_champion_upper"] > found["since_champion_ndcg_10"] - found["champion_ndcg_10"] > -0.2
-    assert 0 < found["champion_ndcg_10"] < 1
-    assert measured.retriever["since_champion_recall_candidates"] > 0
-    for file in home.mlflow_artifacts.rglob("retrievers.json"):
-        file.unlink()
-    assert pipeline.Champion.of(home) is None  # a damaged champion stops no training

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from training.dataset import Audience
-from training.evaluate import Ranking, measures
+from training.evaluate import Ranking, ndcgs
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import refit
 
@@ -49,6 +49,4 @@ def ranking(retriever: RetrieverSet, name: str, cut: datetime, people: Audience,
 
 
 def mean_ndcg(retriever: RetrieverSet, name: str, cut: datetime, people: Audience) -> float:
-    targets = people.targets(retriever).products
-    rows = [measures(found, wanted)["ndcg_10"] for found, wanted in zip(ranking(retriever, name, cut, people), targets, strict=True)]
-    return float(np.mean(rows))
+    return float(ndcgs(ranking(retriever, name, cut, people), people.targets(retriever).products).mean())
