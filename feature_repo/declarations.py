@@ -9,7 +9,7 @@ from feature_repo.events import ASPECTS, TONES
 from feature_repo.events import SIGNALS as SIGNALS  # shared with the constants below
 from feature_repo.windows import Ratio, Windowed
 
-RETRIEVERS = ("popular", "item_to_item", "embedding", "repeat")
+RETRIEVERS = ("popular", "item_to_item", "next_item", "linear", "sequential", "embedding", "repeat")
 """Retrievers whose scores and ranks the ranker sees; the names of their columns follow."""
 
 HALF_LIFE = timedelta(days=60)

@@ -23,6 +23,8 @@ LONGEST = 3
 NEW_DAYS = 30
 POPULAR_RANK = 100
 """A product is called popular while it is among this many."""
+TOGETHER = ("item_to_item", "next_item", "linear")
+"""Retrievers that propose what others chose beside what is in the history."""
 PRICE_GAP = 0.15
 """Place in the category's prices, 0 to 1: within this distance of the shopper's mean a price is called usual for them."""
 
@@ -152,7 +154,8 @@ _KINDS = (
     ),
     _Kind("looked_at_brand", _brand_with("view", "cart"), ("up_brand_behaviour", "up_brand_interest"), "You looked at {}", "您看过{}的商品"),
     _Kind(
-        "goes_with", _when(lambda item: item.value("score_item_to_item") > 0), ("score_item_to_item", "rank_item_to_item"),
+        "goes_with", _when(lambda item: any(item.value(f"score_{name}") > 0 for name in TOGETHER)),
+        tuple(f"{kind}_{name}" for name in (*TOGETHER, "sequential") for kind in ("score", "rank")),
         "Often chosen together with what you bought or looked at", "常与您买过或看过的商品一起被选购",
     ),
     _Kind(

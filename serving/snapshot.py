@@ -16,6 +16,7 @@ from feature_repo.ingest import config
 from feature_repo.online import ProductMatrix
 from feature_repo.store import catch_up, current
 from serving.catalogue import Catalogue
+from training.retrieval.contract import Products
 from training.retrieval.model import RetrieverSet
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Snapshot:
         retrievers = fitted
         stale = bool(matrix.embedding_version) and matrix.embedding_version != fitted.embedding_version
         if not stale:
-            retrievers = fitted.extend([str(each) for each in matrix.product_ids], matrix.embedding, category, brand)
+            retrievers = fitted.extend(Products.of([str(each) for each in matrix.product_ids], category, brand, matrix.embedding))
         row_of = np.array([matrix.index.get(str(product), -1) for product in retrievers.product_ids], np.int32)
         paths = [str(path or "") for path in matrix.texts["product_category_path"]]
         lineage = tuple(_lineage(name, path) for name, path in zip(category, paths, strict=True))

@@ -67,14 +67,11 @@ class Champion:
             return cls(RetrieverSet.load(retriever), ProfileModel.load(retriever), ranker, folders["ranker"].meta.window, metrics)
 
     def scored(self, people: Audience, catalogue: Catalogue, since: datetime, reader: Reader, count: int) -> Scored:
-        """As it serves at `since`: products that came after it was trained are added to its retrievers by their text."""
-        known = catalogue.known_at(since)
-        frame = known.frame
-        names = ([str(name or "") for name in frame[kind]] for kind in ("category", "brand"))
-        retrievers = self.retrievers
+        """As it serves at `since`, where `people` are: products that came after it was trained are added to its retrievers by their text."""
+        known, retrievers = catalogue.known_at(since), self.retrievers
         if known.embedding_version == retrievers.embedding_version:
-            retrievers = retrievers.extend(frame["product_id"].astype(str).tolist(), known.vectors, *names)
-        return Scored.of(people, retrievers, since, reader, self.profile.weights, count)
+            retrievers = retrievers.extend(known.products())
+        return Scored.of(people, retrievers, reader, self.profile.weights, count)
 
 
 def _fits(ranker: ModelFolder, retriever: ModelFolder) -> bool:

@@ -10,7 +10,7 @@ fitted before the label window the moment lies in.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS,
 from training.evaluate import Ranking, Targets
 from training.labels import JUST_BEFORE, Labels, Periods, arrival_order
 from training.profile import Choices, choices_of
+from training.retrieval.contract import Products
 from training.retrieval.model import Candidates, RetrieverSet
 from training.settings import TrainingSettings
 
@@ -54,6 +55,11 @@ class Catalogue:
         frame = pd.DataFrame({"product_id": matrix.product_ids.astype(str), **names})
         return cls(frame, matrix.embedding, matrix.at["product_first_seen_at"], matrix.embedding_version)
 
+    def products(self) -> Products:
+        """As retrievers take them."""
+        frame = self.frame
+        return Products.of(frame["product_id"].tolist(), frame["category"].tolist(), frame["brand"].tolist(), self.vectors)
+
     def known_at(self, cut: datetime) -> "Catalogue":
         """The products that were known before `cut`."""
         keep = ~(self.first_seen >= cut.timestamp())
@@ -70,6 +76,10 @@ class Person:
     interests: Interests
     history: History
     times: Mapping[str, float]
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.at, UTC)
 
 
 def people(reader: Reader, user_ids: Sequence[str], at: Sequence[datetime]) -> list[Person]:
@@ -318,7 +328,7 @@ class Audience:
 
 @dataclass(frozen=True)
 class Scored:
-    """An audience as serving would have met it at a period's start: each one's candidates, and their ranker rows float32[m, F]."""
+    """An audience as serving would have met it at its moment: each one's candidates, and their ranker rows float32[m, F]."""
 
     people: Audience
     targets: Targets
@@ -326,9 +336,9 @@ class Scored:
     rows: tuple[Floats, ...]
 
     @classmethod
-    def of(cls, people: Audience, retriever: RetrieverSet, cut: datetime, reader: Reader, weights: Floats, count: int) -> "Scored":
-        """`retriever` fitted before `cut`, `count` candidates from each of its parts, `weights` float32[8] of the profile."""
-        candidates = [retriever.retrieve(person.history, cut, count, person.interests) for person in people.people]
+    def of(cls, people: Audience, retriever: RetrieverSet, reader: Reader, weights: Floats, count: int) -> "Scored":
+        """`retriever` fitted before what `people` wanted, `count` candidates from each of its parts, `weights` float32[8] of the profile."""
+        candidates = [retriever.retrieve(person.history, person.moment, count, person.interests) for person in people.people]
         slates = [full_slate(person, found, retriever) for person, found in zip(people.people, candidates, strict=True)]
         return cls(people, people.targets(retriever), tuple(candidates), tuple(feature_rows(slates, reader, weights)))
 

@@ -45,14 +45,17 @@ from training.profile import ProfileModel
 from training.ranker import train as ranker_train
 from training.ranker.model import Ranker
 from training.registry import ModelFolder, ModelMeta, RunFacts, log_and_register
-from training.retrieval import train as retrieval_train
 from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
+from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
-METHODS = {"popular": "popularity", "item_to_item": "item-to-item", "embedding": "text embedding", "repeat": "own purchases"}
+METHODS = {
+    "popular": "popularity", "item_to_item": "item-to-item", "next_item": "next item", "linear": "linear autoencoder",
+    "sequential": "sequential transformer", "embedding": "text embedding", "repeat": "own purchases",
+}  # fmt: skip
 """What each retriever is called when it stands alone in the table beside the ranker."""
 
 
@@ -83,13 +86,16 @@ class Shop:
     kind: str
     repeat_buying: bool
     data_hash: str
+    seed: int
+    threads: int
 
-    def retrievers(self, cut: datetime, params: Params, weights: Sequence[float]) -> RetrieverSet:
-        """Fitted on what was known before `cut`."""
-        known = self.catalogue.known_at(cut)
-        return retrieval_train.fit(
-            self.events, known.frame, known.vectors, cut, params, self.repeat_buying, weights, self.catalogue.embedding_version
-        )
+    def retrievers(self, cut: datetime, params: Params, weights: Sequence[float], earlier: RetrieverSet | None = None) -> RetrieverSet:
+        """Fitted on what was known before `cut`. `earlier`: a set of a cut before, which training goes on from."""
+        return self.fitter(cut, earlier).set(params, self.repeat_buying, weights, self.catalogue.embedding_version)
+
+    def fitter(self, cut: datetime, earlier: RetrieverSet | None = None) -> Fitter:
+        """What retrievers of this cut are fitted on."""
+        return Fitter.before(self.events, self.catalogue.known_at(cut).products(), cut, self.seed, self.threads, earlier)
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,8 @@ def open_shop(home: ShopHome, settings: TrainingSettings) -> Shop:
         labels.target_type(events),
         config(home).repeat_buying,
         data_hash(tables),
+        settings.seed,
+        settings.threads,
     )
 
 
@@ -150,9 +158,13 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
     weights = profile.weights.tolist()
     with timings.step("retrievers"):
         people = dataset.audience(shop.events, shop.kind, periods.tune, periods.test, shop.reader, settings, shop.repeat_buying)
-        base = shop.retrievers(periods.tune, Params(), weights)
-        params, tuned_figures = tune.tuned(base, shop.events, periods.tune, people)
-        fitted = [shop.retrievers(cut, params, weights) for cut in periods.cuts]  # the last but one at the start of the tuning period
+        fitters: list[Fitter] = []
+        sets: list[RetrieverSet] = []
+        for cut in periods.cuts:  # the last but one is the start of the tuning period
+            fitters.append(shop.fitter(cut, sets[-1] if sets else None))
+            sets.append(fitters[-1].set(Params(), shop.repeat_buying, weights, shop.catalogue.embedding_version))
+        params, tuned_figures = tune.tuned(fitters[-2], sets[-2], people)
+        fitted = [fitter.change(found, params) for fitter, found in zip(fitters, sets, strict=True)]
     with timings.step("label groups"):
         found = labels.labels_of(shop.events, shop.kind, periods, settings)
         groups = dataset.groups_of(found, shop.reader, fitted, periods, settings)
@@ -161,7 +173,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         meta = ModelMeta("ranker", "lambdamart", window=_window(periods))
         earlier = rows.where(rows.at < periods.test.timestamp())
         train = earlier.where(earlier.at < periods.tune.timestamp())
-        watch = Scored.of(people, fitted[-2], periods.tune, shop.reader, profile.weights, settings.candidates).labelled()
+        watch = Scored.of(people, fitted[-2], shop.reader, profile.weights, settings.candidates).labelled()
         if not len(train.group) or not len(watch.group):  # too short a past for a tuning period
             train, watch = ranker_train.halves(earlier)
         trees, watched = ranker_train.enough_trees(train, watch, settings)
@@ -172,15 +184,16 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
 
         def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
             """This recipe, knowing what was known at `until`."""
-            then = shop.retrievers(until, params, weights)
+            earlier = [found for cut, found in zip(periods.cuts, fitted, strict=True) if cut <= until]
+            then = shop.retrievers(until, params, weights, earlier[-1])
             # Labels so close to the moment that their outcomes lie after it are left out.
             known = rows.where(rows.at < (until - timedelta(days=max(1, settings.label_horizon_days))).timestamp())
             again = ranker_train.fit(known, RANKER_FEATURES, meta, settings, trees)
-            return Scored.of(people, then, until, shop.reader, profile.weights, settings.candidates), again
+            return Scored.of(people, then, shop.reader, profile.weights, settings.candidates), again
 
         measured = measured.beside(against_champion(shop, measured, fresh, settings))
     with timings.step("final fit"):
-        final = shop.retrievers(periods.end, params, weights)
+        final = shop.retrievers(periods.end, params, weights, fitted[-1])
         ranker = ranker_train.fit(rows, RANKER_FEATURES, meta, settings, trees)
     figures = {"ranker_trees": float(trees), "ranker_tuning_ndcg_10": watched, "label_groups": float(len(groups))}
     figures |= {"tuned_" + name + "_ndcg_10": value for name, value in tuned_figures.items()}
@@ -192,11 +205,11 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start."""
     cut = shop.periods.test
     people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
-    scored = Scored.of(people, retrievers, cut, shop.reader, profile.weights, settings.candidates)
+    scored = Scored.of(people, retrievers, shop.reader, profile.weights, settings.candidates)
     targets, candidates = scored.targets, scored.candidates
-    rankings = {METHODS[name]: tune.ranking(retrievers, name, cut, people) for name in RETRIEVERS}
+    rankings = {METHODS[name]: tune.ranking(retrievers, name, people) for name in RETRIEVERS}
     rankings["ranker"] = [found[:K] for found in scored.ranked(ranker.score)]
-    categories = [str(category) for category in retrievers.fitted.categories]
+    categories = [str(category) for category in retrievers.products.categories]
     report = {method: evaluate(found, targets, categories) for method, found in rankings.items()}
     shared = {"test_users": float(len(people.people))}
     if not len(people.people):

@@ -20,6 +20,7 @@ from training.profile import ProfileModel
 from training.ranker.model import Ranker
 from training.registry import champion, download
 from training.retrieval.model import Params, RetrieverSet
+from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
 
 CORNER = Path(__file__).parents[1] / "data" / "corner_shop"
@@ -120,7 +121,7 @@ def test_training_rows_equal_what_serving_computes(home: ShopHome) -> None:
     user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]), now.timestamp())
     assert user
     catalogue = dataset.Catalogue.of(matrix)
-    retrievers = pipeline.retrieval_train.fit(events, catalogue.frame, catalogue.vectors, now, Params(), True, [0.1] * 8, "")
+    retrievers = Fitter.before(events, catalogue.products(), now, 1, 1).set(Params(), True, [0.1] * 8, "")
     (person,) = dataset.people(partial(features_of, store), [user.user_id], [now + labels.JUST_BEFORE])
     found = retrievers.retrieve(user.history, now, 15, user.interests)
     weights = np.full(8, 0.1, np.float32)
@@ -152,7 +153,7 @@ def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path)
         events = pd.read_parquet(one.tables / "events.parquet")
         catalogue = dataset.Catalogue.of(ProductMatrix.load(Build.current(one))).known_at(moment)
         reader = partial(features_of, Build.current(one).store())
-        retrievers = pipeline.retrieval_train.fit(events, catalogue.frame, catalogue.vectors, moment, Params(), True, [0.1] * 8, "")
+        retrievers = Fitter.before(events, catalogue.products(), moment, 1, 1).set(Params(), True, [0.1] * 8, "")
         slates = [
             dataset.full_slate(person, retrievers.retrieve(person.history, moment, 10, person.interests), retrievers)
             for person in dataset.people(reader, users, [moment] * len(users))

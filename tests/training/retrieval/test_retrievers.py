@@ -11,8 +11,13 @@ from feature_repo.declarations import RETRIEVERS, SIGNALS
 from feature_repo.online import NO_HISTORY, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder, ModelMeta
+from training.retrieval.contract import Acts, Products
+from training.retrieval.item_to_item import cosine
+from training.retrieval.linear import Linear
 from training.retrieval.model import Params, RetrieverSet
-from training.retrieval.train import fit
+from training.retrieval.next_item import rules
+from training.retrieval.sequential import Sequential, SequentialParams, Steps
+from training.retrieval.train import Fitter
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
 PRODUCTS = ["camera", "lens", "film", "game", "tripod", "unsold"]
@@ -35,8 +40,9 @@ def events() -> pd.DataFrame:
 
 
 def fitted(params: Params | None = None, repeat_buying: bool = True, rows: pd.DataFrame | None = None) -> RetrieverSet:
-    products = pd.DataFrame({"product_id": PRODUCTS, "category": CATEGORIES, "brand": [None] * len(PRODUCTS)})
-    return fit(events() if rows is None else rows, products, VECTORS, CUT, params or Params(), repeat_buying, WEIGHTS, "v1")
+    products = Products.of(PRODUCTS, CATEGORIES, [None] * len(PRODUCTS), VECTORS)
+    fitter = Fitter.before(events() if rows is None else rows, products, CUT, seed=1, threads=1)
+    return fitter.set(params or Params(), repeat_buying, WEIGHTS, "v1")
 
 
 def bought(*products: tuple[str, float, float]) -> History:
@@ -75,9 +81,62 @@ def test_similarity_by_hand() -> None:
         ("purchase", user, product, when, when) for user, product in [("a", "camera"), ("a", "lens"), ("b", "camera"), ("b", "lens"), ("c", "camera")]
     ]
     rows = pd.DataFrame(extra, columns=rows.columns)
-    similar = fitted(Params(similar_shrink=0.0), rows=rows).fitted.similar.toarray()
+    similar = cosine(Acts.before(rows, Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS), CUT), len(PRODUCTS), shrink=0.0).toarray()
     assert similar[0, 1] == pytest.approx((2 / 3) / np.sqrt((2 / 3 + 1 / 2) * (2 / 3)), abs=1e-6)
     assert similar[0, 0] == 0
+
+
+def test_next_item_by_hand() -> None:
+    """Two users took the lens after the camera, one of them a film in between; the film's taker took nothing before."""
+    order = [("a", "camera", 5), ("a", "lens", 4), ("b", "camera", 5), ("b", "film", 4), ("b", "lens", 3)]
+    times = [CUT - timedelta(days=days) for *_, days in order]
+    rows = pd.DataFrame([("purchase", user, product, at, at) for (user, product, _), at in zip(order, times, strict=True)], columns=events().columns)
+    found = rules(
+        Acts.before(rows, Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS), CUT), len(PRODUCTS), step=0.5, back=0.1, shrink=0.0
+    ).toarray()
+    camera, lens, film = (PRODUCTS.index(name) for name in ("camera", "lens", "film"))
+    assert found[camera, lens] == pytest.approx((1 + 0.5) / 2)
+    assert found[lens, camera] == pytest.approx(0.1 * (1 + 0.5) / 2)
+    assert found[film, lens] == pytest.approx(1 / np.sqrt(2))
+
+
+def test_linear_is_the_ridge_regression_of_each_product_on_the_others() -> None:
+    acts = Acts.before(events(), Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS), CUT)
+    taken = np.zeros((acts.user.max() + 1, len(PRODUCTS)))
+    taken[acts.user, acts.item] = 1
+    weights = Linear.fit(acts, Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS), 0.0, 0.3, 1.0, penalty=2.0).weights.toarray()
+    for product in range(len(PRODUCTS)):
+        others = [other for other in range(len(PRODUCTS)) if other != product and taken[:, other].any()]
+        matrix = taken[:, others]
+        solved = np.linalg.solve(matrix.T @ matrix + 2.0 * np.eye(len(others)), matrix.T @ taken[:, product])
+        np.testing.assert_allclose(weights[others, product], solved, atol=1e-5)
+
+
+def test_the_sequential_retriever_learns_an_order_that_counts_alone_do_not_show() -> None:
+    """Everybody takes everything; what follows is told by what came last."""
+    ring, rows = PRODUCTS[:5], []
+    for user in range(120):
+        rows += [("purchase", f"u{user}", ring[(user + place) % 5], CUT - timedelta(days=20 - place)) for place in range(9)]
+    frame = pd.DataFrame([(*row, row[-1]) for row in rows], columns=events().columns)
+    products = Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS)
+    params = SequentialParams(negatives=8, batch=16, epochs=12)
+    model = Sequential.fit(Acts.before(frame, products, CUT), products, params, seed=3, threads=1)
+    found = RetrieverSet(products, {**fitted().fitted, "sequential": model}, Params(), True, WEIGHTS, "v1")
+    again = Sequential.fit(Acts.before(frame, products, CUT), products, params, seed=3, threads=1, start=model)
+    assert again.epochs == model.epochs > 1
+    for place in range(5):
+        history = bought((ring[place], 1, 1), (ring[place - 1], 1, 2), (ring[place - 2], 1, 3))
+        assert best(found, "sequential", history) == ring[(place + 1) % 5]
+
+
+def test_long_histories_are_cut_into_pieces_that_overlap_by_one_step() -> None:
+    when = [CUT - timedelta(days=days) for days in range(7, 0, -1)]
+    names = ["camera", "lens", "film", "film", "game", "tripod", "camera"]
+    rows = pd.DataFrame([("purchase", "a", name, at, at) for name, at in zip(names, when, strict=True)], columns=events().columns)
+    steps = Steps.of(Acts.before(rows, Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS), CUT), len(PRODUCTS), length=3)
+    assert [[PRODUCTS[item] for item in steps.items[begin:end]] for begin, end in steps.bounds] == [
+        ["film", "game", "tripod", "camera"], ["camera", "lens", "film"],
+    ]  # fmt: skip
 
 
 def test_embedding_finds_what_reads_alike_and_what_is_liked() -> None:
@@ -123,8 +182,8 @@ def test_a_shop_without_events_proposes_its_catalogue() -> None:
 
 
 def test_an_empty_catalogue_proposes_nothing() -> None:
-    products = pd.DataFrame({"product_id": [], "category": [], "brand": []}, dtype=object)
-    retrievers = fit(events(), products, np.zeros((0, 3), np.float32), CUT, Params(), True, WEIGHTS, "v1")
+    products = Products.of([], [], [], np.zeros((0, 3), np.float32))
+    retrievers = Fitter.before(events(), products, CUT, seed=1, threads=1).set(Params(), True, WEIGHTS, "v1")
     assert len(retrievers.retrieve(bought(("camera", 1, 3)), CUT, 10).index) == 0
 
 
@@ -144,7 +203,8 @@ def test_what_came_after_the_cut_changes_nothing() -> None:
 
 
 def test_new_products_are_proposed_by_their_text() -> None:
-    retrievers = fitted().extend(["camera", "camera II"], np.array([[1, 0, 0], [2, 0.01, 0]], np.float32), ["Photo", "Photo"], ["", ""])
+    later = Products.of(["camera", "camera II"], ["Photo", "Photo"], ["", ""], np.array([[1, 0, 0], [2, 0.01, 0]], np.float32))
+    retrievers = fitted().extend(later)
     assert list(retrievers.product_ids) == [*PRODUCTS, "camera II"]
     found = retrievers.retrieve(bought(("camera", 1, 3)), CUT, 7)
     row = found.index.tolist().index(len(PRODUCTS))

@@ -1,0 +1,324 @@
+"""`python -m training.benchmark ranking --data DIR --out FILE`: how good the recommender is on a public interaction file, by its usual protocol.
+
+DIR holds interactions.parquet and items.parquet in the shape of amazon_beauty. Leave-one-out: each user's last item is the test target, the last
+but one the validation target. The whole catalogue is ranked, seen items left out, ties counted against us. Per seed identifiers are drawn anew and
+rows shuffled. Feast builds the features from a shop without the targets, each user as of the midnight after their last known event; no model sees
+when the target was taken. Everything is chosen on the validation targets; then retrievers are fitted on train and validation, and the test is computed once.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from feature_repo import logs
+from feature_repo.build import build, prepared
+from feature_repo.declarations import RETRIEVERS
+from feature_repo.errors import StoryshelfError
+from feature_repo.ingest import config, read_tables
+from feature_repo.online import ProductMatrix
+from feature_repo.store import Build, features_of
+from feature_repo.vectors import RANKER_FEATURES
+from training import dataset
+from training.dataset import Audience, Catalogue, Scored
+from training.errors import TrainingError
+from training.labels import JUST_BEFORE, Periods
+from training.pipeline import METHODS, Timings
+from training.profile import ProfileModel
+from training.ranker import train as ranker_train
+from training.ranker.model import Ranker
+from training.registry import ModelMeta
+from training.retrieval import tune
+from training.retrieval.model import Params, RetrieverSet
+from training.retrieval.train import Fitter
+from training.settings import TrainingSettings
+
+log = logging.getLogger(__name__)
+
+FILES = ("interactions.parquet", "items.parquet")
+CUTS = (5, 10, 20)
+WATCHED = 1_500
+"""Users whose validation target chooses the retrievers' parameters."""
+AT_ONCE = 2_000
+"""Users whose feature rows are in memory together."""
+TREES = (100, 200, 300, 400)
+OUT_OF_REACH = 10**6
+
+Ranks = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One shop without the targets: what a model may know, the targets, and everybody as of just after their last event."""
+
+    catalogue: Catalogue
+    reader: dataset.Reader
+    fitter: Fitter
+    periods: Periods
+    events: pd.DataFrame
+    people: Audience
+    repeat_buying: bool
+
+    @classmethod
+    def of(cls, folder: Path, targets: Mapping[str, str], settings: TrainingSettings) -> "Stage":
+        """`folder`: the files without the targets; `targets`: user -> product."""
+        with prepared(settings, "amazon_beauty", folder) as home:
+            build(home, settings)
+        made = Build.current(home)
+        events, pseudonyms = read_tables(home)["events"], home.pseudonyms(settings)
+        reader = partial(features_of, made.store())
+        catalogue = Catalogue.of(ProductMatrix.load(made))
+        last = events.groupby("user_id")["event_time"].max()
+        wanted = {pseudonyms.user(user): product for user, product in targets.items()}
+        users = [user for user in events["user_id"].unique() if user in wanted]
+        # The midnight after the last event, from which a day's acts are visible; `people` reads as of just before the moment.
+        moments = [(last[user].floor("D") + pd.Timedelta(days=1) + 2 * JUST_BEFORE).to_pydatetime() for user in users]
+        found = tuple(dataset.people(reader, users, moments))
+        before = events.groupby("user_id")["product_id"].agg(frozenset)
+        people = Audience(found, tuple(frozenset([wanted[user]]) for user in users), tuple(before[user] for user in users))
+        end = events["event_time"].max().to_pydatetime() + timedelta(days=1)
+        fitter = Fitter.before(events, catalogue.products(), end, settings.seed, settings.threads)
+        return cls(catalogue, reader, fitter, Periods.of(events, settings), events, people, config(home).repeat_buying)
+
+    def some(self, count: int, random: np.random.Generator) -> Audience:
+        """A sample of the people."""
+        return _part(self.people, np.sort(random.permutation(len(self.people.people))[:count]))
+
+
+def _part(people: Audience, rows: NDArray[np.int64]) -> Audience:
+    return Audience(tuple(people.people[row] for row in rows), tuple(people.wanted[row] for row in rows), tuple(people.before[row] for row in rows))
+
+
+def ranks_of(scores: NDArray[np.float32], target: int) -> int:
+    """Rank from 0 of the target, after everything that scores as high; out of reach where it is not proposed."""
+    return int((scores >= scores[target]).sum()) - 1 if target >= 0 and np.isfinite(scores[target]) else OUT_OF_REACH
+
+
+def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
+    """int64[users]: each one's rank of their target by one retriever over the whole catalogue."""
+    targets = [next(iter(each)) for each in people.targets(found).products]
+    return np.array(
+        [ranks_of(found.scores(name, person.history, person.moment), target) for person, target in zip(people.people, targets, strict=True)]
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Ranker rows of all candidates: `matrix` float32[n, F], whether a row is the target, and which user it is of."""
+
+    matrix: NDArray[np.float32]
+    target: NDArray[np.bool_]
+    user: NDArray[np.int64]
+    users: int
+
+    def ranks(self, scores: NDArray[np.float32], users: NDArray[np.int64] | None = None) -> Ranks:
+        """Rank of the target of each user (all, or those named), ties against us."""
+        best = np.full(self.users, np.nan, np.float32)
+        best[self.user[self.target]] = scores[self.target]
+        above = np.bincount(self.user, weights=scores >= best[self.user], minlength=self.users).astype(np.int64) - 1
+        found = np.where(np.isnan(best), OUT_OF_REACH, above)
+        return found if users is None else found[users]
+
+
+def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], count: int) -> Rows:
+    """Candidates and features of everybody, a part of them at a time."""
+    parts, target, user = [], [], []
+    for start in range(0, len(stage.people.people), AT_ONCE):
+        some = _part(stage.people, np.arange(start, min(start + AT_ONCE, len(stage.people.people))))
+        scored = Scored.of(some, found, stage.reader, weights, count)
+        for place, (candidates, wanted, rows) in enumerate(zip(scored.candidates, scored.targets.products, scored.rows, strict=True)):
+            parts.append(rows)
+            target.append(np.isin(candidates.index, list(wanted)))
+            user.append(np.full(len(rows), start + place))
+    return Rows(np.concatenate(parts), np.concatenate(target), np.concatenate(user), len(stage.people.people))
+
+
+def cross_fitted(rows: Rows, settings: TrainingSettings) -> tuple[NDArray[np.float32], int]:
+    """Scores of every row by a ranker that did not learn from its user, and the number of trees that ranks the validation targets best."""
+    fold = np.random.default_rng(settings.seed).integers(0, 2, rows.users)[rows.user]
+    scores = np.zeros((len(TREES), len(rows.user)), np.float32)
+    for part in (0, 1):
+        ranker = _ranker(rows, fold != part, settings, TREES[-1])
+        mine = np.flatnonzero(fold == part)
+        for place, trees in enumerate(TREES):
+            scores[place, mine] = ranker.booster.inplace_predict(rows.matrix[mine], iteration_range=(0, trees), predict_type="margin")
+    figures = [figures_of(rows.ranks(each))["ndcg@10"] for each in scores]
+    best = int(np.argmax(figures))
+    return scores[best], TREES[best]
+
+
+def _ranker(rows: Rows, keep: NDArray[np.bool_], settings: TrainingSettings, trees: int) -> Ranker:
+    """Learned from users whose target is among their candidates, beside a sample of the others at one rate."""
+    found = np.zeros(rows.users, bool)
+    found[rows.user[rows.target]] = True
+    rate = settings.negatives / settings.candidates
+    drawn = np.random.default_rng(settings.seed).random(len(rows.user)) < rate
+    chosen = np.flatnonzero(keep & found[rows.user] & (rows.target | drawn))
+    some = dataset.Rows(rows.matrix[chosen], rows.target[chosen].astype(np.float32), rows.user[chosen], np.zeros(len(chosen)))
+    return ranker_train.fit(some, RANKER_FEATURES, ModelMeta("ranker", "lambdamart"), settings, trees)
+
+
+def figures_of(ranks: Ranks) -> dict[str, float]:
+    """HR and NDCG at CUTS and MRR, of one target per user whose rank counts from 0."""
+    found = {}
+    for k in CUTS:
+        inside = ranks < k
+        found[f"hr@{k}"] = float(inside.mean())
+        found[f"ndcg@{k}"] = float((inside / np.log2(2.0 + ranks)).mean())
+    return found | {"mrr": float(np.where(ranks < OUT_OF_REACH, 1.0 / (1.0 + ranks), 0.0).mean())}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one seed gave: method -> figures of validation and test, and what it cost."""
+
+    models: dict[str, dict[str, float]]
+    fit_minutes: float
+    score_ms_per_user: float
+    params: dict[str, float]
+    trees: int
+
+
+def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> Run:
+    """One seed, from the files to the figures."""
+    timings, random = Timings(), np.random.default_rng(seed)
+    interactions, items = renumbered(folder, random)
+    settings = settings.model_copy(update={"seed": seed, "home": scratch / "homes"})
+    started = time.monotonic()
+    with timings.step("validation: features"):
+        first = _stage(interactions, items, ("train",), "valid", scratch / "valid", settings)
+    with timings.step("validation: retrievers"):
+        profile = ProfileModel.fit(dataset.choices(first.events, first.catalogue, first.periods, first.reader, settings))
+        weights, watched = profile.weights.tolist(), first.some(WATCHED, random)
+        about = (first.repeat_buying, weights, first.catalogue.embedding_version)
+        base = first.fitter.set(Params(), *about)
+        params, _ = tune.tuned(first.fitter, base, watched)
+        fitted = first.fitter.change(base, params)
+    with timings.step("validation: candidates and features"):
+        rows = rows_of(first, fitted, profile.weights, settings.candidates)
+    with timings.step("ranker"):
+        scores, trees = cross_fitted(rows, settings)
+        ranker = _ranker(rows, np.ones(len(rows.user), bool), settings, trees)
+    valid = {METHODS[name]: figures_of(retriever_ranks(fitted, name, first.people)) for name in RETRIEVERS}
+    valid["full stack"] = figures_of(rows.ranks(scores))
+    del rows, scores
+    with timings.step("test: features"):
+        second = _stage(interactions, items, ("train", "valid"), "test", scratch / "test", settings)
+    with timings.step("test: retrievers"):
+        final = replace(second.fitter, earlier=fitted).set(params, *about)
+    minutes = (time.monotonic() - started) / 60
+    started = time.monotonic()
+    with timings.step("test: scoring"):
+        rows = rows_of(second, final, profile.weights, settings.candidates)
+        ranks = rows.ranks(ranker.score(rows.matrix))
+    milliseconds = (time.monotonic() - started) * 1000 / rows.users
+    test = {METHODS[name]: figures_of(retriever_ranks(final, name, second.people)) for name in RETRIEVERS}
+    test["full stack"] = figures_of(ranks)
+    test["full stack"]["recall_candidates"] = float((ranks < OUT_OF_REACH).mean())
+    models = {method: {**{f"valid_{k}": v for k, v in valid[method].items()}, **{f"test_{k}": v for k, v in test[method].items()}} for method in test}
+    log.info("Seed %d: %s", seed, json.dumps(timings.seconds))
+    return Run(models, minutes, milliseconds, dict(vars(params)), trees)
+
+
+def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The files with identifiers drawn anew and rows shuffled.
+
+    Raises:
+        TrainingError: a file is missing.
+    """
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise TrainingError(f"{folder} has no {' and no '.join(missing)}: name a folder in the shape of amazon_beauty.")
+    interactions, items = (pd.read_parquet(folder / name) for name in FILES)
+    names = pd.Series([f"item{n}" for n in random.permutation(len(items))], index=items["asin"])
+    users = np.unique(interactions["user_idx"])
+    people = pd.Series([f"user{n}" for n in random.permutation(len(users))], index=users)
+    interactions = interactions.assign(asin=interactions["asin"].map(names), user_idx=interactions["user_idx"].map(people))
+    items = items.assign(asin=items["asin"].map(names))
+    mixed = interactions.sample(frac=1, random_state=random), items.sample(frac=1, random_state=random)
+    return tuple(frame.drop(columns=["item_idx"]).reset_index(drop=True) for frame in mixed)  # type: ignore[return-value]
+
+
+def _stage(interactions: pd.DataFrame, items: pd.DataFrame, known: Sequence[str], target: str, to: Path, settings: TrainingSettings) -> Stage:
+    to.mkdir(parents=True)
+    interactions[interactions["loo_split"].isin(known)].to_parquet(to / FILES[0])
+    items.to_parquet(to / FILES[1])
+    wanted = interactions[interactions["loo_split"] == target]
+    chosen = settings.model_copy(update={"home": settings.home / target})
+    return Stage.of(to, dict(zip(wanted["user_idx"], wanted["asin"], strict=True)), chosen)
+
+
+def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
+    """The JSON: the full stack's mean over seeds, its spread, and every method."""
+    methods = next(iter(runs.values())).models
+    values = {m: {name: [run.models[m][name] for run in runs.values()] for name in methods[m]} for m in methods}
+    models = {m: {name: float(np.mean(found)) for name, found in each.items()} for m, each in values.items()}
+    spread = {name: float(np.std(found)) for name, found in values["full stack"].items()}
+    cost = {
+        "fit_minutes": float(np.mean([run.fit_minutes for run in runs.values()])),
+        "score_ms_per_user": float(np.mean([run.score_ms_per_user for run in runs.values()])),
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
+    }
+    return {
+        "protocol": protocol, "figures": {**models["full stack"], **cost}, "spread": spread, "models": models, "seeds": list(runs),
+        "parameters": {str(seed): {**run.params, "trees": run.trees} for seed, run in runs.items()},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "commit": _commit(),
+    }  # fmt: skip
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def table(found: Mapping[str, object]) -> str:
+    """What is printed."""
+    names = [f"{part}_{measure}@10" for part in ("valid", "test") for measure in ("hr", "ndcg")] + ["test_hr@20", "test_ndcg@20", "test_mrr"]
+    lines = ["  " + " " * 26 + "".join(f"{name:>15}" for name in names)]
+    models = found["models"]
+    assert isinstance(models, dict)
+    lines += [f"  {method:<26}" + "".join(f"{figures.get(name, float('nan')):>15.4f}" for name in names) for method, figures in models.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the recommender on a public interaction file.")
+    parser.add_argument("what", choices=["ranking"])
+    parser.add_argument("--data", type=Path, required=True, help="folder with interactions.parquet and items.parquet")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    arguments = parser.parse_args()
+    logs.configure()
+    try:
+        settings = TrainingSettings.read()
+        runs = {}
+        for seed in range(1, arguments.seeds + 1):
+            with tempfile.TemporaryDirectory(prefix="storyshelf-benchmark-") as scratch:
+                runs[seed] = leave_one_out(arguments.data, seed, settings, Path(scratch))
+            found = report(runs, "leave-one-out")
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+            print(f"After seed {seed}:\n{table(found)}", flush=True)
+    except StoryshelfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""A linear autoencoder of what users took: each product as a weighted sum of the others, in closed form (Steck 2019, EASE, arXiv 1905.03375)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import linalg, sparse
+
+from training.retrieval.contract import Acts, Floats, Products, Query, attention
+from training.retrieval.item_to_item import grown, load_matrix, save_matrix
+
+MOST = 12_500
+"""Products it covers, the most taken first: memory grows with their square (625 MB here), time with their cube."""
+KEPT = 200
+"""Strongest weights kept per product."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Sum of weights from the history, weighted by recency and place."""
+
+    weights: Any  # scipy csr float32[n, n], row: what was taken, column: what it speaks for
+    half_life: float
+    view_weight: float
+    step: float
+
+    @classmethod
+    def fit(cls, acts: Acts, products: Products, half_life: float, view_weight: float, step: float, penalty: float) -> "Linear":
+        """`penalty`: L2 weight of the ridge regression."""
+        n, known = len(products), acts.user >= 0
+        taken = np.bincount(acts.item[known], minlength=n)
+        covered = np.sort(np.argsort(-taken, kind="stable")[: min(MOST, int((taken > 0).sum()))])
+        if not len(covered):
+            return cls(sparse.csr_matrix((n, n), dtype=np.float32), half_life, view_weight, step)
+        place = np.full(n, -1)
+        place[covered] = np.arange(len(covered))
+        inside = known & (place[acts.item] >= 0)
+        matrix = sparse.csr_matrix((np.ones(int(inside.sum()), np.float32), (acts.user[inside], place[acts.item[inside]])))
+        matrix.data[:] = 1.0
+        gram = (matrix.T @ matrix).toarray()
+        diagonal = np.diag_indices(len(gram))
+        gram[diagonal] += penalty
+        lower, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+        inverse, _ = linalg.lapack.spotri(lower, lower=1, overwrite_c=1)
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        found = inverse / -np.diag(inverse)[None, :]
+        found[diagonal] = 0.0
+        return cls(_sparse(found.astype(np.float32), covered, n), half_life, view_weight, step)
+
+    def scores(self, query: Query) -> Floats:
+        if not len(query.items):
+            return np.zeros(self.weights.shape[0], np.float32)
+        return np.asarray(attention(query, self.half_life, self.view_weight, self.step) @ self.weights[query.items], np.float32).ravel()
+
+    def over(self, products: Products) -> "Linear":
+        return Linear(grown(self.weights, len(products)), self.half_life, self.view_weight, self.step)
+
+    def save(self, folder: Path) -> None:
+        save_matrix(folder / "linear.npz", self.weights, [self.half_life, self.view_weight, self.step])
+
+    @classmethod
+    def load(cls, folder: Path, products: Products) -> "Linear":
+        weights, about = load_matrix(folder / "linear.npz")
+        return cls(weights, *about).over(products)
+
+
+def _sparse(dense: Floats, covered: Any, n: int) -> Any:
+    """The strongest weights of each row, in the numbering of all products."""
+    kept = min(KEPT, dense.shape[1])
+    best = np.argpartition(-np.abs(dense), kept - 1, axis=1)[:, :kept]
+    rows = np.repeat(covered, kept)
+    values = np.take_along_axis(dense, best, axis=1).ravel()
+    return sparse.csr_matrix((values, (rows, covered[best.ravel()])), shape=(n, n), dtype=np.float32)

@@ -1,0 +1,36 @@
+"""What everybody buys, carts and views lately: the same for every user."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.retrieval.contract import Acts, Floats, Products, Query
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Decayed weight of acts per product."""
+
+    popularity: Floats  # float32[n], 0..1
+
+    @classmethod
+    def fit(cls, acts: Acts, products: Products, half_life: float) -> "Popular":
+        """`half_life` in days, 0 for no decay; scaled so that the most popular has 1."""
+        faded = np.exp2(-acts.age / half_life) if half_life else np.ones(len(acts.age))
+        sums = np.bincount(acts.item, weights=acts.weight * faded, minlength=len(products))
+        return cls(np.asarray(sums / max(float(sums.max(initial=0.0)), 1e-12), np.float32))
+
+    def scores(self, query: Query) -> Floats:
+        return self.popularity
+
+    def over(self, products: Products) -> "Popular":
+        return Popular(np.pad(self.popularity, (0, len(products) - len(self.popularity))))
+
+    def save(self, folder: Path) -> None:
+        np.savez_compressed(folder / "popular.npz", popularity=self.popularity)
+
+    @classmethod
+    def load(cls, folder: Path, products: Products) -> "Popular":
+        with np.load(folder / "popular.npz", allow_pickle=False) as arrays:
+            return cls(arrays["popularity"]).over(products)
