@@ -3,7 +3,8 @@
 DIR holds interactions.parquet and items.parquet in the shape of amazon_beauty. Leave-one-out: each user's last item is the test target, the last
 but one the validation target. The whole catalogue is ranked, seen items left out, ties counted against us. Per seed identifiers are drawn anew and
 rows shuffled. Feast builds the features from a shop without the targets, each user as of the midnight after their last known event; no model sees
-when the target was taken. Everything is chosen on the validation targets; then retrievers are fitted on train and validation, and the test is computed once.
+when the target was taken. Everything is chosen on the validation targets; then retrievers are fitted on train and validation, and the test is
+computed once.
 """
 
 import argparse

@@ -1,0 +1,80 @@
+"""The benchmark on a file whose right answers are known, and what its protocol promises."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training import benchmark
+from training.benchmark import OUT_OF_REACH, Rows, figures_of, leave_one_out, ranks_of, renumbered, report, table
+from training.errors import TrainingError
+from training.settings import TrainingSettings
+
+ITEMS, USERS, LENGTH = 30, 160, 7
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everybody walks the ring of items from a place of their own, one step a day; a title may be missing."""
+    to = tmp_path_factory.mktemp("ring")
+    rows = []
+    for user in range(USERS):
+        for place in range(LENGTH):
+            split = {LENGTH - 1: "test", LENGTH - 2: "valid"}.get(place, "train")
+            item = (user * 7 + place) % ITEMS
+            rows.append((user, item, f"A{item}", place, pd.Timestamp("2024-01-01") + pd.Timedelta(days=user % 60 + place), split))
+    pd.DataFrame(rows, columns=["user_idx", "item_idx", "asin", "pos", "timestamp", "loo_split"]).to_parquet(to / "interactions.parquet")
+    titles = [None if item == 3 else f"Thing {item}" for item in range(ITEMS)]
+    attributes = [["Makeup", f"Kind {item % 3}"] for item in range(ITEMS)]
+    items = pd.DataFrame({"item_idx": range(ITEMS), "asin": [f"A{item}" for item in range(ITEMS)], "title": titles, "attributes": attributes})
+    items.to_parquet(to / "items.parquet")
+    return to
+
+
+def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path: Path) -> None:
+    settings = TrainingSettings(trees=20, threads=1, candidates=20, negatives=10, holdout_days=5, label_days=10)
+    run = leave_one_out(folder, 1, settings, tmp_path)
+    assert run.models["next item"]["test_hr@5"] == 1.0
+    assert run.models["full stack"]["test_ndcg@10"] > 2 * run.models["popularity"]["test_ndcg@10"]
+    assert run.models["full stack"]["test_hr@10"] > 0.8
+    found = json.loads(json.dumps(report({1: run}, "leave-one-out")))
+    wanted = {f"{part}_{name}" for part in ("valid", "test") for name in ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")}
+    assert wanted | {"fit_minutes", "score_ms_per_user", "peak_gb"} <= found["figures"].keys()
+    assert found["seeds"] == [1] and set(found["models"]) == set(run.models)
+    assert "full stack" in table(found)
+
+
+def test_no_target_reaches_the_features(folder: Path, tmp_path: Path) -> None:
+    interactions, items = renumbered(folder, np.random.default_rng(0))
+    settings = TrainingSettings(home=tmp_path / "homes", threads=1)
+    stage = benchmark._stage(interactions, items, ("train",), "valid", tmp_path / "files", settings)
+    assert len(stage.events) == USERS * (LENGTH - 2)
+    for person, wanted, before in zip(stage.people.people, stage.people.wanted, stage.people.before, strict=True):
+        assert len(person.history.products) == LENGTH - 2 and set(person.history.products) == before
+        assert not wanted & before
+
+
+def test_renumbering_keeps_who_took_what_in_which_order(folder: Path) -> None:
+    (one, items), (other, _) = (renumbered(folder, np.random.default_rng(seed)) for seed in (1, 2))
+    assert set(one["asin"]) == set(items["asin"]) and "item_idx" not in one
+    assert not one["asin"].equals(other["asin"])
+    path = one.sort_values("pos").groupby("user_idx")["asin"].agg(tuple)
+    follows = {(first, second) for walk in path for first, second in itertools.pairwise(walk)}
+    assert len(follows) == ITEMS  # still one ring
+
+
+def test_ties_count_against_us_and_what_is_not_proposed_is_out_of_reach() -> None:
+    assert ranks_of(np.array([0.5, 0.5, 0.1], np.float32), 0) == 1
+    assert ranks_of(np.array([0.5, -np.inf, 0.1], np.float32), 1) == OUT_OF_REACH
+    rows = Rows(np.zeros((5, 1), np.float32), np.array([True, False, False, False, False]), np.array([0, 0, 0, 1, 1]), 2)
+    assert rows.ranks(np.array([1, 1, 2, 9, 9], np.float32)).tolist() == [2, OUT_OF_REACH]
+    assert figures_of(np.array([0, 4, OUT_OF_REACH]))["hr@5"] == pytest.approx(2 / 3)
+    assert figures_of(np.array([0, 4, OUT_OF_REACH]))["mrr"] == pytest.approx((1 + 0.2) / 3)
+
+
+def test_a_folder_of_another_shape_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"interactions\.parquet and no items\.parquet"):
+        renumbered(tmp_path, np.random.default_rng(0))
