@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from feature_repo import logs
 from feature_repo.build import build, prepared
@@ -35,8 +36,9 @@ from feature_repo.ingest import config, read_tables
 from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
-from training import dataset
-from training.dataset import Audience, Catalogue, Scored
+from training import ablation, dataset
+from training.ablation import Loss
+from training.dataset import Audience, Catalogue
 from training.errors import TrainingError
 from training.labels import JUST_BEFORE, Periods
 from training.pipeline import METHODS, Timings
@@ -136,31 +138,50 @@ class Rows:
         return found if users is None else found[users]
 
 
-def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], count: int) -> Rows:
-    """Candidates and features of everybody, a part of them at a time."""
+def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], count: int, every: bool = True) -> Rows:
+    """Candidates and features, a part of the people at a time. Without `every` only of those whose target is proposed, whom a ranker can move."""
     parts, target, user = [], [], []
     for start in range(0, len(stage.people.people), AT_ONCE):
         some = _part(stage.people, np.arange(start, min(start + AT_ONCE, len(stage.people.people))))
-        scored = Scored.of(some, found, stage.reader, weights, count)
-        for place, (candidates, wanted, rows) in enumerate(zip(scored.candidates, scored.targets.products, scored.rows, strict=True)):
-            parts.append(rows)
-            target.append(np.isin(candidates.index, list(wanted)))
-            user.append(np.full(len(rows), start + place))
+        candidates = [found.retrieve(person.history, person.moment, count, person.interests) for person in some.people]
+        hits = [np.isin(each.index, list(wanted)) for each, wanted in zip(candidates, some.targets(found).products, strict=True)]
+        kept = [place for place, hit in enumerate(hits) if every or hit.any()]
+        slates = [dataset.full_slate(some.people[place], candidates[place], found) for place in kept]
+        parts += list(dataset.feature_rows(slates, stage.reader, weights))
+        target += [hits[place] for place in kept]
+        user += [np.full(len(hits[place]), start + place) for place in kept]
     return Rows(np.concatenate(parts), np.concatenate(target), np.concatenate(user), len(stage.people.people))
 
 
-def cross_fitted(rows: Rows, settings: TrainingSettings) -> tuple[NDArray[np.float32], int]:
+def cross_fitted(rows: Rows, settings: TrainingSettings, counts: Sequence[int] = TREES) -> tuple[NDArray[np.float32], int]:
     """Scores of every row by a ranker that did not learn from its user, and the number of trees that ranks the validation targets best."""
     fold = np.random.default_rng(settings.seed).integers(0, 2, rows.users)[rows.user]
-    scores = np.zeros((len(TREES), len(rows.user)), np.float32)
+    scores = np.zeros((len(counts), len(rows.user)), np.float32)
     for part in (0, 1):
-        ranker = _ranker(rows, fold != part, settings, TREES[-1])
+        ranker = _ranker(rows, fold != part, settings, counts[-1])
         mine = np.flatnonzero(fold == part)
-        for place, trees in enumerate(TREES):
+        for place, trees in enumerate(counts):
             scores[place, mine] = ranker.booster.inplace_predict(rows.matrix[mine], iteration_range=(0, trees), predict_type="margin")
     figures = [figures_of(rows.ranks(each))["ndcg@10"] for each in scores]
     best = int(np.argmax(figures))
-    return scores[best], TREES[best]
+    return scores[best], counts[best]
+
+
+def ablated(rows: Rows, scores: NDArray[np.float32], trees: int, settings: TrainingSettings) -> dict[str, Loss]:
+    """NDCG@10 of the validation targets with one thing left out at a time; `scores`: with everything."""
+    whole, found = _ndcg(rows.ranks(scores)), {}
+    # Without a ranker candidates stay as they were merged.
+    found["without the ranker"] = Loss.of(whole, _ndcg(rows.ranks(-np.arange(len(scores), dtype=np.float32))))
+    for case in tqdm(list(ablation.cases()), desc="ablation", unit="case", disable=None):
+        keep = case.keep(rows.matrix)
+        less = Rows(case.without(rows.matrix[keep]), rows.target[keep], rows.user[keep], rows.users)
+        found[case.name] = Loss.of(whole, _ndcg(less.ranks(cross_fitted(less, settings, (trees,))[0])))
+        log.info("Ablation: %s, NDCG@10 %.4f, %.4f lost.", case.name, found[case.name].figure, found[case.name].lost)
+    return found
+
+
+def _ndcg(ranks: Ranks) -> NDArray[np.float64]:
+    return np.asarray((ranks < 10) / np.log2(2.0 + ranks), np.float64)
 
 
 def _ranker(rows: Rows, keep: NDArray[np.bool_], settings: TrainingSettings, trees: int) -> Ranker:
@@ -193,14 +214,14 @@ class Run:
     score_ms_per_user: float
     params: dict[str, float]
     trees: int
+    ablation: dict[str, Loss]
 
 
-def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> Run:
-    """One seed, from the files to the figures."""
+def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leave_out: bool = False) -> Run:
+    """One seed, from the files to the figures; with `leave_out` also what each part adds."""
     timings, random = Timings(), np.random.default_rng(seed)
     interactions, items = renumbered(folder, random)
     settings = settings.model_copy(update={"seed": seed, "home": scratch / "homes"})
-    started = time.monotonic()
     with timings.step("validation: features"):
         first = _stage(interactions, items, ("train",), "valid", scratch / "valid", settings)
     with timings.step("validation: retrievers"):
@@ -211,29 +232,34 @@ def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: 
         params, _ = tune.tuned(first.fitter, base, watched)
         fitted = first.fitter.change(base, params)
     with timings.step("validation: candidates and features"):
-        rows = rows_of(first, fitted, profile.weights, settings.candidates)
+        rows = rows_of(first, fitted, profile.weights, settings.candidates, every=False)
     with timings.step("ranker"):
         scores, trees = cross_fitted(rows, settings)
         ranker = _ranker(rows, np.ones(len(rows.user), bool), settings, trees)
-    valid = {METHODS[name]: figures_of(retriever_ranks(fitted, name, first.people)) for name in RETRIEVERS}
+    fitting = dict(timings.seconds)
+    with timings.step("validation: single retrievers"):
+        valid = {METHODS[name]: figures_of(retriever_ranks(fitted, name, first.people)) for name in RETRIEVERS}
     valid["full stack"] = figures_of(rows.ranks(scores))
+    with timings.step("ablation"):
+        left_out = ablated(rows, scores, trees, settings) if leave_out else {}
     del rows, scores
     with timings.step("test: features"):
         second = _stage(interactions, items, ("train", "valid"), "test", scratch / "test", settings)
     with timings.step("test: retrievers"):
         final = replace(second.fitter, earlier=fitted).set(params, *about)
-    minutes = (time.monotonic() - started) / 60
+    fitting |= {name: timings.seconds[name] for name in ("test: features", "test: retrievers")}
     started = time.monotonic()
     with timings.step("test: scoring"):
         rows = rows_of(second, final, profile.weights, settings.candidates)
         ranks = rows.ranks(ranker.score(rows.matrix))
     milliseconds = (time.monotonic() - started) * 1000 / rows.users
-    test = {METHODS[name]: figures_of(retriever_ranks(final, name, second.people)) for name in RETRIEVERS}
+    with timings.step("test: single retrievers"):
+        test = {METHODS[name]: figures_of(retriever_ranks(final, name, second.people)) for name in RETRIEVERS}
     test["full stack"] = figures_of(ranks)
     test["full stack"]["recall_candidates"] = float((ranks < OUT_OF_REACH).mean())
     models = {method: {**{f"valid_{k}": v for k, v in valid[method].items()}, **{f"test_{k}": v for k, v in test[method].items()}} for method in test}
     log.info("Seed %d: %s", seed, json.dumps(timings.seconds))
-    return Run(models, minutes, milliseconds, dict(vars(params)), trees)
+    return Run(models, sum(fitting.values()) / 60, milliseconds, dict(vars(params)), trees, left_out)
 
 
 def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -278,6 +304,7 @@ def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
     return {
         "protocol": protocol, "figures": {**models["full stack"], **cost}, "spread": spread, "models": models, "seeds": list(runs),
         "parameters": {str(seed): {**run.params, "trees": run.trees} for seed, run in runs.items()},
+        "ablation": {name: vars(loss) for run in runs.values() for name, loss in run.ablation.items()},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "commit": _commit(),
     }  # fmt: skip
@@ -304,6 +331,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with interactions.parquet and items.parquet")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser.add_argument("--ablation", action="store_true", help="on the first seed, measure what each retriever and group of features adds")
     arguments = parser.parse_args()
     logs.configure()
     try:
@@ -311,7 +339,7 @@ def main() -> None:
         runs = {}
         for seed in range(1, arguments.seeds + 1):
             with tempfile.TemporaryDirectory(prefix="storyshelf-benchmark-") as scratch:
-                runs[seed] = leave_one_out(arguments.data, seed, settings, Path(scratch))
+                runs[seed] = leave_one_out(arguments.data, seed, settings, Path(scratch), arguments.ablation and seed == 1)
             found = report(runs, "leave-one-out")
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")

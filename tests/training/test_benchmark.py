@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path: Path) -> None:
     settings = TrainingSettings(trees=20, threads=1, candidates=20, negatives=10, holdout_days=5, label_days=10)
-    run = leave_one_out(folder, 1, settings, tmp_path)
+    run = leave_one_out(folder, 1, settings, tmp_path, leave_out=True)
     assert run.models["next item"]["test_hr@5"] == 1.0
     assert run.models["full stack"]["test_ndcg@10"] > 2 * run.models["popularity"]["test_ndcg@10"]
     assert run.models["full stack"]["test_hr@10"] > 0.8
@@ -45,6 +45,10 @@ def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path:
     assert wanted | {"fit_minutes", "score_ms_per_user", "peak_gb"} <= found["figures"].keys()
     assert found["seeds"] == [1] and set(found["models"]) == set(run.models)
     assert "full stack" in table(found)
+    losses = found["ablation"]
+    assert losses["without the ranker"]["figure"] < run.models["full stack"]["valid_ndcg@10"]
+    assert losses["without the ranker"]["lost"] == pytest.approx(run.models["full stack"]["valid_ndcg@10"] - losses["without the ranker"]["figure"])
+    assert "without next_item" in losses
 
 
 def test_no_target_reaches_the_features(folder: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Chooses the retrievers' parameters on a period after the one they were fitted on."""
 
+import logging
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +11,8 @@ from training.dataset import Audience
 from training.evaluate import Ranking, ndcgs
 from training.retrieval.model import Params, RetrieverSet, top
 from training.retrieval.train import Fitter
+
+log = logging.getLogger(__name__)
 
 GRID: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
     ("popular", tuple({"popular_half_life": days} for days in (7.0, 14.0, 30.0, 90.0, 0.0))),
@@ -33,10 +37,12 @@ def tuned(fitter: Fitter, base: RetrieverSet, people: Audience) -> tuple[Params,
         return base.params, {}
     current, figures = base, {}
     for name, options in GRID:
+        started = time.monotonic()
         tried = [fitter.change(current, replace(current.params, **option)) for option in options]
         scores = [mean_ndcg(option, name, people) for option in tried]
         best = int(np.argmax(scores))
         current, figures[name] = tried[best], scores[best]
+        log.info("%s: NDCG@10 %.4f with %s of %d tried, %.1f s.", name, scores[best], options[best], len(options), time.monotonic() - started)
     figures["sequential"] = mean_ndcg(current, "sequential", people)
     return current.params, figures
 
