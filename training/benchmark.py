@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -334,6 +335,7 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="on the first seed, measure what each retriever and group of features adds")
     arguments = parser.parse_args()
     logs.configure()
+    torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
     try:
         settings = TrainingSettings.read()
         runs = {}

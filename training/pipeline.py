@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from feature_repo import logs
@@ -389,6 +390,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=None, help="also write the evaluation table to this JSON file")
     arguments = parser.parse_args()
     logs.configure()
+    torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
     try:
         settings = TrainingSettings.read()
         print(run(settings, arguments.shop or settings.shop or "demo", arguments.data, arguments.report))

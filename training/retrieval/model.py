@@ -208,11 +208,10 @@ def top(scores: Floats, k: int, barred: Index = NONE_BARRED) -> tuple[Index, Flo
     if len(barred):
         scores = scores.copy()
         scores[barred] = 0.0
-    if k < len(scores):
-        edge = np.partition(scores, len(scores) - k)[len(scores) - k]
-        chosen = np.flatnonzero(scores >= edge) if edge > 0 else np.flatnonzero(scores > 0)
-    else:
-        chosen = np.flatnonzero(scores > 0)
+    chosen = np.flatnonzero(scores > 0)
+    if k < len(chosen):
+        values = scores[chosen]
+        chosen = chosen[values >= np.partition(values, len(values) - k)[len(values) - k]]
     order = chosen[np.argsort(-scores[chosen], kind="stable")][:k]
     return order.astype(np.int32), scores[order]
 
