@@ -29,6 +29,8 @@ GAPS = 12
 IGNORED = -1
 KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 20, 1_000, 2
 """One in so many sequences watches, at most so many; epochs without a lower loss until training stops."""
+SCORED = 256
+"""Steps that all products are scored for together."""
 BUCKETED = 50
 """Batches that are sorted by length together: like lengths in a batch leave little padding, and the order stays random."""
 
@@ -177,8 +179,8 @@ class Sequential:
     ) -> "Sequential":
         """Train on sequences of two steps or more.
 
-        Without `start` a twentieth of the sequences is kept back and training stops when their loss has stopped falling. With it training goes on
-        from there, on everything and with smaller steps, for a quarter of the epochs that one took.
+        Without `start` a twentieth of the sequences is kept back and training stops when what follows in them no longer ranks higher. With it
+        training goes on from there, on everything and with smaller steps, for a quarter of the epochs that one took.
         """
         torch.manual_seed(seed)
         before = torch.get_num_threads()
@@ -210,7 +212,7 @@ class Sequential:
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / warm) * (0.1 + 0.45 * (1 + math.cos(math.pi * min(1.0, step / total))))
         )
-        best, best_epoch, kept = math.inf, epochs, None
+        best, best_epoch, kept = -math.inf, epochs, None
         for epoch in tqdm(range(1, epochs + 1), desc="sequential", unit="epoch", disable=None) if len(learned) else ():
             network.train()
             losses = []
@@ -226,10 +228,9 @@ class Sequential:
                 continue
             with torch.inference_mode():
                 network.eval()
-                torch.manual_seed(epoch)
-                figure = float(np.mean([float(_loss(network, goods, drawn, batch, params)) for batch in _batches(watched, params, random)]))
-            log.info("Sequential: epoch %d, loss %.3f, on sequences kept back %.3f.", epoch, np.mean(losses), figure)
-            if figure < best:
+                figure = _gain(network, goods, watched, params)
+            log.info("Sequential: epoch %d, loss %.3f, NDCG on sequences kept back %.4f.", epoch, np.mean(losses), figure)
+            if figure > best:
                 best, best_epoch, kept = figure, epoch, {name: value.clone() for name, value in network.state_dict().items()}
             elif epoch - best_epoch >= PATIENCE:
                 break
@@ -310,6 +311,20 @@ def _loss(network: Network, goods: Goods, drawn: torch.Tensor, batch: tuple[torc
     right = (found * table[wanted]).sum(dim=1, keepdim=True)
     wrong = (found @ table[others].T).masked_fill(others[None] == wanted[:, None], -1e9)
     return functional.cross_entropy(torch.cat([right, wrong], dim=1), torch.zeros(len(wanted), dtype=torch.long))
+
+
+def _gain(network: Network, goods: Goods, steps: Steps, params: SequentialParams) -> float:
+    """Mean over all steps of 1 / log2(1 + rank) among all products, the NDCG without a cut: the loss stops falling long before the order does."""
+    table = network.table(goods)
+    gains = []
+    for items, gaps, bought, follows in _batches(steps, params, np.random.default_rng(0)):
+        there = follows >= 0
+        found, wanted = network(items, gaps, bought, table)[there], follows[there]
+        for some, right in zip(found.split(SCORED), wanted.split(SCORED), strict=True):
+            scores = some @ table.T
+            ranks = (scores >= scores.gather(1, right[:, None])).sum(dim=1)
+            gains.append(1.0 / torch.log2(1.0 + ranks))
+    return float(torch.cat(gains).mean())
 
 
 def _go_on(network: Network, products: Products, keys: Sequence[str], start: Sequential) -> None:
