@@ -10,8 +10,10 @@ ORDER = ["feature_repo", "training", "serving", "monitoring"]
 
 SERVED_FROM_TRAINING = {
     # The running service loads and applies models, checks copy and reads the registry; it never trains.
+    "training.retrieval.contract",
     "training.retrieval.model",
     "training.ranker.model",
+    "training.ranker.policy",
     "training.profile",
     "training.registry",
     "training.errors",
