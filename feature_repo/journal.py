@@ -25,8 +25,11 @@ from feature_repo.errors import FeatureRepoError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
-"""Version of the lines in a segment; its first line names it. Raise it together with a branch in `_decision`."""
+SCHEMA_VERSION = 2
+"""Version of the lines in a segment; its first line names it. Raise it together with a branch in `_decision`.
+
+1 had no `inclusion` and `rule` of items and no `kept_off` and `rules` of decisions.
+"""
 
 Kind = Literal["recommendations", "content", "feed", "email"]
 log = logging.getLogger(__name__)
@@ -46,7 +49,8 @@ class Item:
     """One product that was shown (`rank` from 1) or, sampled, one candidate that was not (`rank` 0).
 
     `features` are in the order of `Decision.feature_names`; NaN where missing. `propensity`: probability that the policy puts this product
-    at this rank; 1 for a deterministic policy, 0 for what it did not show.
+    at this rank; 1 for a deterministic policy, 0 for what it did not show. `inclusion`: probability that it puts it anywhere on this shelf, for what
+    was not shown too. `rule`: what gave it its place (score, fill, exploration), or what kept it off ("" for nothing but a low score).
     """
 
     product_id: str
@@ -58,6 +62,8 @@ class Item:
     category: str | None = None
     price: float | None = None
     reasons: tuple[Reason, ...] = ()
+    inclusion: float = 0.0
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class Content:
 class Decision:
     """One answered request. `at` is the shop's time (aware, UTC); `user_id` is a pseudonym; no address or shop id belongs in here.
 
-    `sample_share`: share of the candidates not shown whose values were kept as items with rank 0.
+    `sample_share`: share of the candidates not shown whose values were kept as items with rank 0. `rules`: settings that the shelf was made by, with
+    the request's own bounds. `kept_off`: rule -> candidates that it kept off the shelf.
     """
 
     request_id: str
@@ -101,6 +108,8 @@ class Decision:
     sample_share: float = 0.0
     items: tuple[Item, ...] = ()
     contents: tuple[Content, ...] = ()
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    kept_off: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -351,6 +360,8 @@ def _decision(row: dict[str, Any], names: dict[int, tuple[str, ...]]) -> Decisio
             | {
                 "features": tuple(float("nan") if value is None else float(value) for value in each["features"]),
                 "reasons": tuple(Reason(**reason) for reason in each["reasons"]),
+                # Version 1 knew deterministic shelves only, on which a product stands for certain where it stands.
+                "inclusion": each.get("inclusion", each["propensity"]),
             }
         )
         for each in row["items"]
@@ -377,6 +388,8 @@ DECISION_COLUMNS = [
     "latency_ms",
     "arm",
     "sample_share",
+    "rules",
+    "kept_off",
 ]
 ITEM_COLUMNS = [
     "request_id",
@@ -392,6 +405,8 @@ ITEM_COLUMNS = [
     "category",
     "price",
     "reasons",
+    "inclusion",
+    "rule",
 ]
 CONTENT_COLUMNS = [
     "request_id",

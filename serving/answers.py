@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from serving.compose import Variant as Written
 from serving.consent import Consent
 from serving.errors import ApiError
 from serving.reasons import impersonal
-from serving.recommend import Recommender, Shelf, StageClock
+from serving.recommend import Recommender, Shelf, StageClock, Wish
 from serving.release import Release, bundle_folder
 from serving.settings import ServingSettings
 from serving.snapshot import Keeper, Snapshot
@@ -37,6 +37,7 @@ from serving.unsubscribe import read_token
 from training.content.facts import money_text
 from training.content.policy import Policy
 from training.profile import Profile
+from training.ranker.policy import RULES
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Answers:
         self, home: ShopHome, settings: ServingSettings, release: Release, keeper: Keeper, users: UserReader, pseudonyms: Pseudonyms
     ) -> None:
         self.home, self.settings, self.release, self.keeper, self.users, self.pseudonyms = home, settings, release, keeper, users, pseudonyms
-        self.recommender = Recommender(release.profiles, release.ranker, settings.candidates, settings.category_share)
+        self.recommender = Recommender(release.profiles, release.ranker, settings.candidates, settings.shelf_policy())
         self.composer = Composer(release.writer, Policy.load(brands=keeper.current.catalogue.brands()))
         self.journal = Journal(home.journal, settings.journal_limits())
         self.event_log = EventLog(home.events_db)
@@ -97,8 +98,8 @@ class Answers:
         with self._clock.stage("user"):
             return self.users.read(user_id, self.keeper.current.now().timestamp())
 
-    def shelf(self, user_id: str, n: int, policy: str = "default", shop: Snapshot | None = None) -> Shelf:
-        """Decide on at most n products for a pseudonym.
+    def shelf(self, user_id: str, wish: Wish, shop: Snapshot | None = None) -> Shelf:
+        """Decide on at most wish.n products for a pseudonym.
 
         Raises:
             ApiError: the shop has no products (503, empty_catalogue).
@@ -106,7 +107,7 @@ class Answers:
         shop = shop or self.keeper.current
         if not len(shop.matrix.product_ids):
             raise ApiError(503, "empty_catalogue", f"Shop '{self.home.shop}' has no products: bring some and run `make features`.")
-        return self.recommender.shelf(shop, self.user(user_id), user_id, n, policy, shop.now(), self._clock)
+        return self.recommender.shelf(shop, self.user(user_id), user_id, wish, shop.now(), self._clock)
 
     def write(
         self,
@@ -181,6 +182,8 @@ class Answers:
             sample_share=self.settings.journal_sample_share,
             items=self._items(shop, shelf),
             contents=tuple(contents),
+            rules=asdict(shelf.rules),
+            kept_off=shelf.choice.removed(),
         )
 
     def _items(self, shop: Snapshot, shelf: Shelf) -> tuple[Item, ...]:
@@ -198,11 +201,13 @@ class Answers:
                     rank=item.rank if item else 0,
                     score=float(shelf.scores[place]),
                     returned=item is not None,
-                    propensity=1.0 if item else 0.0,
+                    propensity=item.propensity if item else 0.0,
                     features=shelf.features[place],
                     category=category[row],
                     price=number(price[row]),
                     reasons=item.reasons if item else (),
+                    inclusion=float(shelf.choice.inclusion[place]),
+                    rule=item.placed if item else _kept_off_by(shelf, place),
                 )
             )
         return tuple(sorted(items, key=lambda each: (each.rank == 0, each.rank)))
@@ -213,7 +218,7 @@ class Answers:
         """A shelf; unless `personal`, its reasons speak of the products alone."""
         began = time.perf_counter()
         shop = self.keeper.current
-        shelf = self.shelf(self.pseudonyms.user(asked.user_id), asked.n, asked.policy, shop)
+        shelf = self.shelf(self.pseudonyms.user(asked.user_id), _wish(asked, request_id), shop)
         if not personal:
             shelf = replace(shelf, items=tuple(replace(item, reasons=impersonal(item.reasons)) for item in shelf.items))
         answer = contracts.RecommendationsResponse(
@@ -225,7 +230,7 @@ class Answers:
     def feed(self, asked: contracts.FeedRequest, request_id: str) -> contracts.FeedResponse:
         began = time.perf_counter()
         shop = self.keeper.current
-        shelf = self.shelf(self.pseudonyms.user(asked.user_id), asked.n, asked.policy, shop)
+        shelf = self.shelf(self.pseudonyms.user(asked.user_id), _wish(asked, request_id), shop)
         language = self.language(asked.language, shelf.profile)
         written = self.write(
             shop, shelf.user, shelf.profile, [item.product_id for item in shelf.items], FEED_CHANNEL, language,
@@ -392,6 +397,11 @@ class Answers:
     def _keep(self, decision: Decision) -> None:
         for fallback in decision.degraded:
             metrics.DEGRADED.labels(fallback).inc()
+        for rule, count in decision.kept_off.items():
+            metrics.KEPT_OFF.labels(rule).inc(count)
+        for item in decision.items:
+            if item.returned:
+                metrics.PLACES.labels(item.rule).inc()
         self.journal.record(decision)
 
     def _shown(self, shop: Snapshot, shelf: Shelf) -> list[contracts.ShelfItem]:
@@ -413,6 +423,15 @@ class Answers:
             "price": number(shop.matrix.column("product_price")[row]),
             "currency": self.shop_config.currency,
         }
+
+
+def _wish(asked: contracts.RecommendationsRequest | contracts.FeedRequest, request_id: str) -> Wish:
+    return Wish(asked.n, asked.policy, request_id, asked.min_price, asked.max_price)
+
+
+def _kept_off_by(shelf: Shelf, place: int) -> str:
+    rule = int(shelf.choice.kept_off[place])
+    return RULES[rule] if rule >= 0 else ""
 
 
 def variant(written: Written) -> contracts.Variant:

@@ -6,7 +6,7 @@ misspelt one is not passed over in silence.
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
@@ -38,7 +38,25 @@ class Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class RecommendationsRequest(Request):
+Price = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+LOWEST = "Lowest price to show, in the shop's currency; products without a price are left out then."
+HIGHEST = "Highest price to show; as for min_price."
+
+
+class ShelfRequest(Request):
+    """What asks for a shelf has in common."""
+
+    min_price: Price | None = Field(None, description=LOWEST)
+    max_price: Price | None = Field(None, description=HIGHEST)
+
+    @model_validator(mode="after")
+    def _a_price_between(self) -> Self:
+        if self.min_price is not None and self.max_price is not None and self.min_price > self.max_price:
+            raise ValueError(f"min_price {self.min_price:g} is above max_price {self.max_price:g}")
+        return self
+
+
+class RecommendationsRequest(ShelfRequest):
     """A shelf for one shopper."""
 
     user_id: Id = Field(description="The shop's own id of the shopper.", examples=["c-0031"])
@@ -65,7 +83,7 @@ class ContentRequest(Request):
         return self
 
 
-class FeedRequest(Request):
+class FeedRequest(ShelfRequest):
     """A shelf with copy for one shopper."""
 
     user_id: Id = Field(description="The shop's own id of the shopper.", examples=["c-0031"])

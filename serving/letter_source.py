@@ -9,6 +9,7 @@ from feature_repo.journal import Decision, Reason
 from serving.answers import Answers, contents, copy_degraded
 from serving.errors import ServingError
 from serving.letters import Copy, LetterItem
+from serving.recommend import Wish
 from serving.settings import ServingSettings
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class LetterSource:
         """A letter to a pseudonym; about the first product of their shelf that something can be said about. None if nothing can."""
         answers = self._answers
         shop = answers.keeper.current
-        shelf = answers.shelf(user_id, self._products, shop=shop)
+        shelf = answers.shelf(user_id, Wish(self._products, decision=request_id), shop)
         spoken = answers.language(language if language in answers.shop_config.languages else None, shelf.profile)
         for item in shelf.items:
             written = answers.write(shop, shelf.user, shelf.profile, [item.product_id], CHANNEL, spoken)

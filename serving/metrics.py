@@ -10,6 +10,8 @@ SECONDS = Histogram("storyshelf_request_seconds", "Time to answer.", ["route"], 
 STAGES = Histogram("storyshelf_stage_seconds", "Time of one stage of an answer.", ["stage"], buckets=_FINE, registry=REGISTRY)
 IN_FLIGHT = Gauge("storyshelf_requests_in_flight", "Requests being answered.", registry=REGISTRY)
 DEGRADED = Counter("storyshelf_degraded", "Fallbacks taken, by name.", ["fallback"], registry=REGISTRY)
+KEPT_OFF = Counter("storyshelf_candidates_kept_off", "Candidates that a rule kept off a shelf, by rule.", ["rule"], registry=REGISTRY)
+PLACES = Counter("storyshelf_shelf_places", "Places of shelves, by what filled them.", ["placed"], registry=REGISTRY)
 EVENTS = Counter("storyshelf_events", "Posted events by type and outcome.", ["event_type", "outcome"], registry=REGISTRY)
 TEXTS = Counter("storyshelf_texts", "Texts written, by channel, language and backend.", ["channel", "language", "backend"], registry=REGISTRY)
 JOURNAL_WRITTEN = Gauge("storyshelf_journal_written", "Decisions on disk since start.", registry=REGISTRY)

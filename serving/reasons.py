@@ -1,8 +1,11 @@
 """Why an item is shown: sentences that are true for it, ordered by what moved its score.
 
 A reason is offered only where its condition holds for this shopper and this product, whatever the model says; the ranker's
-contributions decide which of the true ones are told. Nothing names or points at another person: what followed people and groups do is
-told as one crowd, and only to a shopper whose circles are more than one tie.
+contributions decide which of the true ones are told. API, feed, page and e-mail tell what `explain` returned and nothing else.
+
+Nothing names or points at another person. What others do is told as a crowd of at least `CROWD` people: of two, each could tell what the other did
+by leaving out what they did themselves, and so could who knows one of them; three is the usual least number of contributors of a published cell
+(Hundepool et al., Statistical Disclosure Control, 2012, on the threshold rule).
 """
 
 import re
@@ -22,9 +25,15 @@ LONGEST = 3
 """Reasons told per item."""
 NEW_DAYS = 30
 POPULAR_RANK = 100
-"""A product is called popular while it is among this many."""
-TOGETHER = ("item_to_item", "next_item", "linear")
+"""A product is called popular while it is among this many, and in the more popular half of a small shop."""
+TOGETHER = ("item_to_item", "linear")
 """Retrievers that propose what others chose beside what is in the history."""
+NEAR_RANK = 50
+"""A proposal by text or by sequence counts while it is among this many: both have a number for every product there is."""
+CROWD = 3
+"""Least number of people behind a sentence that tells what others do."""
+EXPLORED_FIRST = 100.0
+"""Above any contribution: what was drawn stands on the shelf for the draw, whatever else is true of it."""
 PRICE_GAP = 0.15
 """Place in the category's prices, 0 to 1: within this distance of the shopper's mean a price is called usual for them."""
 
@@ -36,13 +45,15 @@ _COLUMN = {name: position for position, name in enumerate(RANKER_FEATURES)}
 
 @dataclass(frozen=True)
 class Shown:
-    """One item to give reasons for. `values` and `contributions` are float32[F] in the order of RANKER_FEATURES; `categories` from leaf to root."""
+    """One item to give reasons for. `values` and `contributions` are float32[F] in the order of RANKER_FEATURES; `categories` from leaf to root;
+    `explored`: it was drawn."""
 
     categories: tuple[str, ...]
     categories_zh: Mapping[str, str]
     brand: str | None
     values: Floats
     contributions: Floats
+    explored: bool = False
 
     def value(self, name: str) -> float:
         """NaN where missing or where the ranker has no such feature."""
@@ -78,7 +89,7 @@ class _Known:
 
     categories: Mapping[str, Interest]
     brands: Mapping[str, Interest]
-    circles: float
+    crowds: Mapping[str, float]
 
 
 def _chinese_name(item: Shown, category: str) -> str:
@@ -111,7 +122,19 @@ def _brand_with(*signals: str) -> Callable[[Shown, _Known], str | None]:
 
 
 def _circles(item: Shown, known: _Known) -> str | None:
-    return _category_with("follow", "group")(item, known) if known.circles >= 2 else None
+    """Each kind of tie is a crowd of its own: one followed person is not hidden by a group in which nobody did anything."""
+    crowds = [signal for signal in ("follow", "group") if known.crowds.get(signal, 0.0) >= CROWD]
+    return _category_with(*crowds)(item, known) if crowds else None
+
+
+def _chosen_by_a_crowd(item: Shown) -> bool:
+    """Nothing is "often chosen" that one or two people chose; a shop that has only reviews counts these."""
+    return any(item.value(name) >= CROWD for name in ("product_buyers_90d", "product_reviews_ever"))
+
+
+def _less_bought(item: Shown) -> bool:
+    """In the less bought half of the shop, where that is known."""
+    return item.value("product_popularity_rank") < 0.5
 
 
 def _when(condition: Callable[[Shown], bool]) -> Callable[[Shown, _Known], str | None]:
@@ -154,12 +177,21 @@ _KINDS = (
     ),
     _Kind("looked_at_brand", _brand_with("view", "cart"), ("up_brand_behaviour", "up_brand_interest"), "You looked at {}", "您看过{}的商品"),
     _Kind(
-        "goes_with", _when(lambda item: any(item.value(f"score_{name}") > 0 for name in TOGETHER)),
-        tuple(f"{kind}_{name}" for name in (*TOGETHER, "sequential") for kind in ("score", "rank")),
+        "goes_with", _when(lambda item: any(item.value(f"score_{name}") > 0 for name in TOGETHER) and _chosen_by_a_crowd(item)),
+        tuple(f"{kind}_{name}" for name in TOGETHER for kind in ("score", "rank")),
         "Often chosen together with what you bought or looked at", "常与您买过或看过的商品一起被选购",
     ),
     _Kind(
-        "alike", _when(lambda item: item.value("score_embedding") > 0), ("score_embedding", "rank_embedding"),
+        "follows", _when(lambda item: item.value("score_next_item") > 0 and _chosen_by_a_crowd(item)), ("score_next_item", "rank_next_item"),
+        "Often chosen after what you bought or looked at", "常在您买过或看过的商品之后被选购",
+    ),
+    _Kind(
+        "next", _when(lambda item: item.value("score_sequential") > 0 and not item.value("rank_sequential") > NEAR_RANK),
+        ("score_sequential", "rank_sequential"), "Goes with what you chose lately", "与您最近选的商品相配",
+    ),
+    _Kind(
+        "alike", _when(lambda item: item.value("score_embedding") > 0 and not item.value("rank_embedding") > NEAR_RANK),
+        ("score_embedding", "rank_embedding"),
         "Close to what you care for", "与您关注的商品相近",
     ),
     _Kind(
@@ -171,23 +203,32 @@ _KINDS = (
         "New in the shop", "新品上架",
     ),
     _Kind(
-        "popular", _when(lambda item: item.value("rank_popular") <= POPULAR_RANK and item.value("score_popular") > 0),
+        "popular", _when(lambda item: item.value("rank_popular") <= POPULAR_RANK and item.value("score_popular") > 0 and not _less_bought(item)),
         ("score_popular", "rank_popular", "product_purchases_30d", "product_buyers_90d"),
         "Popular in this shop", "本店热销",
     ),
+    _Kind(
+        "explore", _when(lambda item: item.explored and not item.value("up_views_and_buys") > 0), (),
+        "Something different to try", "换个口味，试试这个", EXPLORED_FIRST,
+    ),
 )  # fmt: skip
-_ONE_OF = (("bought_category", "reviewed_category", "looked_at_category"), ("bought_brand", "looked_at_brand"), ("likes_category", "likes_brand"))
+_ONE_OF = (
+    ("bought_category", "reviewed_category", "looked_at_category"),
+    ("bought_brand", "looked_at_brand"),
+    ("likes_category", "likes_brand"),
+    ("goes_with", "follows", "next"),
+)
 """Of these only the one that moved the score most is told."""
 PICKED = Reason("picked", "From our shelf", "本店精选")
 """What is said where nothing else is true."""
-IMPERSONAL = {"new", "popular", PICKED.code}
+IMPERSONAL = {"new", "popular", "explore", PICKED.code}
 """Codes of reasons that speak of the product alone; all others tell something of the shopper."""
 
 
-def popular_reason(rank: int) -> tuple[Reason, ...]:
-    """The reason of an item that was shown for its popularity alone; `rank` is its place among all products."""
+def popular_reason(rank: int, products: int) -> tuple[Reason, ...]:
+    """The reason of an item that was shown for its popularity alone; `rank` is its place, from 1, among all `products`."""
     kind = next(each for each in _KINDS if each.code == "popular")
-    return (Reason(kind.code, kind.text, kind.text_zh),) if rank <= POPULAR_RANK else (PICKED,)
+    return (Reason(kind.code, kind.text, kind.text_zh),) if rank <= min(POPULAR_RANK, products / 2) else (PICKED,)
 
 
 def impersonal(told: tuple[Reason, ...]) -> tuple[Reason, ...]:
@@ -195,12 +236,15 @@ def impersonal(told: tuple[Reason, ...]) -> tuple[Reason, ...]:
     return tuple(each for each in told if each.code in IMPERSONAL) or (PICKED,)
 
 
-def explain(items: list[Shown], profile: Profile, circles: float) -> list[tuple[Reason, ...]]:
-    """Up to three reasons per item, what moved its score most first. `circles`: people followed and groups joined."""
+def explain(items: list[Shown], profile: Profile, crowds: Mapping[str, float]) -> list[tuple[Reason, ...]]:
+    """One to three reasons per item, what moved its score most first.
+
+    `crowds`: people behind the signals "follow" and "group" of this shopper, at least.
+    """
     known = _Known(
         {each.subject: each for each in profile.interests if each.kind == "category"},
         {each.subject: each for each in profile.interests if each.kind == "brand"},
-        circles,
+        crowds,
     )
     return [_reasons(item, known) for item in items]
 

@@ -1,17 +1,15 @@
 """The core: user row -> candidates -> features -> scores -> rules -> reasons. One process, one thread per request, no pandas."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.declarations import SIGNALS
 from feature_repo.journal import Reason
 from feature_repo.online import NO_HISTORY, NO_INTERESTS, UserRow, ranker_matrix
 from serving import reasons
@@ -19,18 +17,37 @@ from serving.reasons import Shown
 from serving.snapshot import Snapshot
 from training.profile import Profile, ProfileModel
 from training.ranker.model import Ranker
+from training.ranker.policy import NO_RULES, Choice, Offers, ShelfPolicy, choose, draw_of, vetoes, wanted_of, wanted_shares
+from training.retrieval.contract import unit
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int32]
 
-LIKE, DISLIKE = SIGNALS.index("like"), SIGNALS.index("dislike")
-VETO = 1.0
-"""A stated dislike of a category or brand counts 1; a disliked product counts less for its category and bars only itself."""
+
+@dataclass(frozen=True)
+class Wish:
+    """What a request asks of a shelf. `decision`: the request's id, by which places that are drawn are drawn. Prices: None = no bound of its own."""
+
+    n: int
+    policy: str = "default"
+    decision: str = ""
+    min_price: float | None = None
+    max_price: float | None = None
+
+    def bound(self, rules: ShelfPolicy) -> ShelfPolicy:
+        """The rules with the tighter of both price bounds. Bounds that leave nothing between them leave no product."""
+        if self.min_price is None and self.max_price is None:
+            return rules
+        highest = [each for each in (rules.max_price or None, self.max_price) if each is not None]
+        return replace(rules, min_price=max(rules.min_price, self.min_price or 0.0), max_price=min(highest, default=0.0))
 
 
 @dataclass(frozen=True)
 class Item:
-    """One product on the shelf. `candidate` is its place in the shelf's candidates, `row` in the product matrix; `rank` from 1."""
+    """One product on the shelf. `candidate` is its place in the shelf's candidates, `row` in the product matrix; `rank` from 1.
+
+    `placed` says what gave it its place: a name of `policy.PLACED`.
+    """
 
     product_id: str
     row: int
@@ -38,6 +55,8 @@ class Item:
     rank: int
     score: float
     reasons: tuple[Reason, ...]
+    placed: str
+    propensity: float
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,8 @@ class Shelf:
     """What was decided, with what it was decided on.
 
     `rows` int32[m] are the candidates' rows in the product matrix, `scores` float32[m] what they were ordered by, `features`
-    float32[m, F] what the ranker saw (no columns under the popular policy).
+    float32[m, F] what the ranker saw (no columns under the popular policy). `choice` holds which rule kept off whom and with which probability
+    each candidate was shown, `rules` the policy that it was made by, with the bounds of the request.
     """
 
     user: UserRow | None
@@ -57,6 +77,8 @@ class Shelf:
     features: Floats
     feature_names: tuple[str, ...]
     degraded: tuple[str, ...]
+    choice: Choice
+    rules: ShelfPolicy
 
 
 class StageClock:
@@ -76,23 +98,23 @@ class StageClock:
 
 @dataclass(frozen=True)
 class Recommender:
-    """Puts products into order for one shopper. `candidates`: how many the ranker sees; `category_share`: see `spread`."""
+    """Puts products into order for one shopper. `candidates`: how many the ranker sees; `rules`: what a shelf is made by."""
 
     profiles: ProfileModel
     ranker: Ranker
     candidates: int
-    category_share: float
+    rules: ShelfPolicy
 
-    def shelf(self, shop: Snapshot, user: UserRow | None, user_id: str, n: int, policy: str, now: datetime, clock: StageClock) -> Shelf:
-        """At most n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf."""
+    def shelf(self, shop: Snapshot, user: UserRow | None, user_id: str, wish: Wish, now: datetime, clock: StageClock) -> Shelf:
+        """At most wish.n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf."""
         with clock.stage("profile"):
             profile = self.profile(user, user_id)
-        degraded: tuple[str, ...] = () if user or policy == "popular" else ("new_user",)
+        degraded: tuple[str, ...] = () if user or wish.policy == "popular" else ("new_user",)
         if shop.stale_embedding:
             degraded += ("stale_embedding",)
-        if user is None or policy == "popular":
-            return self._popular(shop, user, profile, n, policy, now, degraded, clock)
-        return self._ranked(shop, user, profile, n, now, degraded, clock)
+        if user is None or wish.policy == "popular":
+            return self._popular(shop, user, profile, wish, now, degraded, clock)
+        return self._ranked(shop, user, profile, wish, now, degraded, clock)
 
     def profile(self, user: UserRow | None, user_id: str) -> Profile:
         """The explained profile; empty for a user without features."""
@@ -101,9 +123,12 @@ class Recommender:
         level = user.values().get("user_price_rank_90d", math.nan)
         return self.profiles.explain(user_id, user.interests, user.texts.get("user_language"), None if math.isnan(level) else level)
 
-    def _ranked(self, shop: Snapshot, user: UserRow, profile: Profile, n: int, now: datetime, degraded: tuple[str, ...], clock: StageClock) -> Shelf:
+    def _ranked(
+        self, shop: Snapshot, user: UserRow, profile: Profile, wish: Wish, now: datetime, degraded: tuple[str, ...], clock: StageClock
+    ) -> Shelf:
+        rules = wish.bound(self.rules)
         with clock.stage("retrieve"):
-            found = shop.retrievers.retrieve(user.history, now, max(self.candidates, 2 * n), interests=user.interests)
+            found = shop.retrievers.retrieve(user.history, now, max(self.candidates, 2 * wish.n), interests=user.interests)
             rows = shop.row_of[found.index]
             here = rows >= 0
             rows, asked, ranks = rows[here], found.scores[here], found.ranks[here]
@@ -112,96 +137,97 @@ class Recommender:
         with clock.stage("score"):
             scores = self.ranker.score(features)
         with clock.stage("rules"):
-            allowed = self._allowed(shop, user, rows)
-            order = [int(place) for place in np.argsort(-scores, kind="stable") if allowed[place]]
-            chosen = spread(order, [shop.lineage[rows[place]][:1] for place in order], n, self.category_share)
+            offers = self._offers(shop, user, rows, rules)
+            choice = choose(rules, scores, offers, wish.n, shop.retrievers.repeat_buying, draw_of(wish.decision))
         with clock.stage("reasons"):
-            told = self._reasons(shop, user, profile, rows[chosen], features[chosen])
-        items = _items(shop, chosen, rows, scores, told)
-        if len(items) < min(n, len(shop.matrix.product_ids)):
-            degraded += ("fewer_items",)
-        return Shelf(user, profile, "default", items, rows, scores, features, self.ranker.feature_names, degraded)
+            told = self._reasons(shop, user, profile, rows[choice.places], features[choice.places], choice.placed)
+        items = _items(shop, choice, rows, scores, told)
+        return Shelf(
+            user, profile, "default", items, rows, scores, features, self.ranker.feature_names, degraded + _short(items, wish, shop), choice, rules
+        )
 
     def _popular(
-        self, shop: Snapshot, user: UserRow | None, profile: Profile, n: int, policy: str, now: datetime, degraded: tuple[str, ...], clock: StageClock
+        self, shop: Snapshot, user: UserRow | None, profile: Profile, wish: Wish, now: datetime, degraded: tuple[str, ...], clock: StageClock
     ) -> Shelf:
-        """What everybody buys, in stock, whoever asks."""
+        """What everybody buys, in stock and within the price bounds, whoever asks: the other rules speak of a shopper or of a spread."""
+        own = wish.bound(self.rules)
+        rules = replace(NO_RULES, hide_sold_out=own.hide_sold_out, min_price=own.min_price, max_price=own.max_price)
         with clock.stage("retrieve"):
             popularity = shop.retrievers.retrievers["popular"].scores(shop.retrievers.query(NO_HISTORY, now, NO_INTERESTS))
             order = np.argsort(-popularity, kind="stable").astype(np.int32)
-            order = order[shop.row_of[order] >= 0][: max(self.candidates, 2 * n)]
+            order = order[shop.row_of[order] >= 0][: max(self.candidates, 2 * wish.n)]
             rows, scores = shop.row_of[order], np.asarray(popularity[order], np.float32)
         with clock.stage("rules"):
-            stock = in_stock(shop, rows)
-            chosen = [place for place in range(len(rows)) if stock[place]][:n]
-        told = [reasons.popular_reason(place + 1 if scores[place] > 0 else len(scores) + reasons.POPULAR_RANK) for place in chosen]
-        items = _items(shop, chosen, rows, scores, told)
-        if len(items) < min(n, len(shop.matrix.product_ids)):
-            degraded += ("fewer_items",)
-        return Shelf(user, profile, "popular", items, rows, scores, np.zeros((len(rows), 0), np.float32), (), degraded)
+            choice = choose(rules, scores, _offers(shop, rows), wish.n, repeat_buying=True, random=draw_of(wish.decision))
+        products = len(shop.matrix.product_ids)
+        told = [reasons.popular_reason(place + 1 if scores[place] > 0 else products, products) for place in choice.places.tolist()]
+        items = _items(shop, choice, rows, scores, told)
+        nothing = np.zeros((len(rows), 0), np.float32)
+        return Shelf(user, profile, "popular", items, rows, scores, nothing, (), degraded + _short(items, wish, shop), choice, rules)
 
-    def _allowed(self, shop: Snapshot, user: UserRow, rows: Index) -> NDArray[np.bool_]:
-        """bool[m]: in stock, not disliked, and in a shop without repeat buying not bought before."""
-        categories, brands = vetoes(user)
-        products = set(shop.disliked_products.get(user.user_id, ()))
-        if not shop.retrievers.repeat_buying:
-            products |= {product for product, count in zip(user.history.products, user.history.purchases, strict=True) if count > 0}
-        allowed = in_stock(shop, rows)
-        brand = shop.matrix.texts["product_brand"]
-        for place, row in enumerate(rows):
-            if brand[row] in brands or shop.matrix.product_ids[row] in products or not categories.isdisjoint(shop.lineage[row]):
-                allowed[place] = False
-        return allowed
+    def _offers(self, shop: Snapshot, user: UserRow, rows: Index, rules: ShelfPolicy) -> Offers:
+        """What the rules read of the candidates at `rows`; of the text and the interest only where the spread reads them."""
+        offers, codes = _offers(shop, rows), shop.matrix.codes
+        found = replace(offers, bought=_bought(shop, user, rows), disliked=_disliked(shop, user, rows))
+        if rules.diversity == "mmr":
+            return replace(found, vectors=unit(shop.matrix.embedding[rows]))
+        if rules.diversity == "calibrated":
+            shares = wanted_shares(user.interests, self.profiles.weights)
+            return replace(found, wanted=wanted_of(found.category, {codes[key]: share for key, share in shares.items() if key in codes}))
+        return found
 
-    def _reasons(self, shop: Snapshot, user: UserRow, profile: Profile, rows: Index, features: Floats) -> list[tuple[Reason, ...]]:
+    def _reasons(
+        self, shop: Snapshot, user: UserRow, profile: Profile, rows: Index, features: Floats, placed: tuple[str, ...]
+    ) -> list[tuple[Reason, ...]]:
         contributions = self.ranker.contributions(features)
         brand = shop.matrix.texts["product_brand"]
         shown = [
-            Shown(shop.lineage[row], shop.categories_zh, brand[row], values, moved)
-            for row, values, moved in zip(rows, features, contributions, strict=True)
+            Shown(shop.lineage[row], shop.categories_zh, brand[row], values, moved, by == "exploration")
+            for row, values, moved, by in zip(rows, features, contributions, placed, strict=True)
         ]
-        values = user.values()
-        circles = sum(value for name in ("user_followed", "user_groups") if not math.isnan(value := values.get(name, math.nan)))
-        return reasons.explain(shown, profile, circles)
+        return reasons.explain(shown, profile, _crowds(user))
 
 
-def vetoes(user: UserRow) -> tuple[set[str], set[str]]:
-    """Categories and brands that the user said they dislike and did not say, as strongly, that they like."""
-    found: dict[str, set[str]] = {"category": set(), "brand": set()}
-    for key, signals in zip(user.interests.keys, user.interests.signals, strict=True):
-        if signals[DISLIKE] >= VETO and signals[DISLIKE] > signals[LIKE]:
-            kind, _, subject = key.partition(":")
-            found[kind].add(subject)
-    return found["category"], found["brand"]
+def _offers(shop: Snapshot, rows: Index) -> Offers:
+    """The candidates at `rows` as anybody sees them: nothing bought, nothing disliked."""
+    matrix, nobody = shop.matrix, np.zeros(len(rows), bool)
+    stock, price = matrix.column("product_stock")[rows], matrix.column("product_price")[rows]
+    nothing, no_text = np.zeros(0, np.float32), np.zeros((len(rows), 0), np.float32)
+    return Offers(matrix.category[rows], matrix.brand[rows], stock, price, nobody, nobody, nothing, no_text)
 
 
-def in_stock(shop: Snapshot, rows: Index) -> NDArray[np.bool_]:
-    """bool[m]; a stock that is not known counts as in stock."""
-    return np.asarray(~(shop.matrix.column("product_stock")[rows] <= 0))
+def _bought(shop: Snapshot, user: UserRow, rows: Index) -> NDArray[np.bool_]:
+    history = user.history
+    mine = [shop.matrix.index.get(product, -1) for product, count in zip(history.products, history.purchases, strict=True) if count > 0]
+    return np.isin(rows, np.array(mine, np.int32))
 
 
-def spread(order: list[int], categories: list[tuple[str, ...]], n: int, share: float) -> list[int]:
-    """The first n of `order`, none of whose categories takes more than `share` of n places while others have candidates.
-
-    What was passed over fills the end where there are not enough others. Products without a category don't crowd each other out.
-    """
-    most = max(1, math.ceil(n * share))
-    taken: Counter[tuple[str, ...]] = Counter()
-    chosen: list[int] = []
-    passed: list[int] = []
-    for place, category in zip(order, categories, strict=True):
-        if len(chosen) == n:
-            break
-        if category and taken[category] >= most:
-            passed.append(place)
-            continue
-        taken[category] += 1
-        chosen.append(place)
-    return chosen + passed[: n - len(chosen)]
+def _disliked(shop: Snapshot, user: UserRow, rows: Index) -> NDArray[np.bool_]:
+    """bool[m]: the product, its brand or one of its categories, from the narrowest to the widest, is under a stated dislike."""
+    categories, brands = vetoes(user.interests)
+    products = shop.disliked_products.get(user.user_id, frozenset())
+    found = np.isin(rows, np.array([shop.matrix.index.get(product, -1) for product in products], np.int32))
+    if categories or brands:
+        brand = shop.matrix.texts["product_brand"]
+        found |= np.array([brand[row] in brands or not categories.isdisjoint(shop.lineage[row]) for row in rows], bool)
+    return found
 
 
-def _items(shop: Snapshot, chosen: list[int], rows: Index, scores: Floats, told: list[tuple[Reason, ...]]) -> tuple[Item, ...]:
+def _crowds(user: UserRow) -> dict[str, float]:
+    """How many people, at least, stand behind a signal of the shopper's ties: {"follow": people followed, "group": members of their groups}."""
+    values = user.values()
+    followed, members, groups = (np.nan_to_num(values.get(f"user_{name}", math.nan)) for name in ("followed", "comembers", "groups"))
+    return {"follow": float(followed), "group": float(members / max(groups, 1.0))}  # a member counts once per group that is shared
+
+
+def _short(items: tuple[Item, ...], wish: Wish, shop: Snapshot) -> tuple[str, ...]:
+    return ("fewer_items",) if len(items) < min(wish.n, len(shop.matrix.product_ids)) else ()
+
+
+def _items(shop: Snapshot, choice: Choice, rows: Index, scores: Floats, told: list[tuple[Reason, ...]]) -> tuple[Item, ...]:
     return tuple(
-        Item(str(shop.matrix.product_ids[rows[place]]), int(rows[place]), place, rank, float(scores[place]), why)
-        for rank, (place, why) in enumerate(zip(chosen, told, strict=True), start=1)
+        Item(str(shop.matrix.product_ids[rows[place]]), int(rows[place]), place, rank, float(scores[place]), why, placed, propensity)
+        for rank, (place, why, placed, propensity) in enumerate(
+            zip(choice.places.tolist(), told, choice.placed, choice.propensity.tolist(), strict=True), start=1
+        )
     )

@@ -4,10 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from feature_repo.journal import JournalLimits
 from feature_repo.settings import Settings
+from training.ranker.policy import Diversity, ShelfPolicy
 
 
 class ServingSettings(Settings):
@@ -21,7 +22,36 @@ class ServingSettings(Settings):
     )
     bundle: Path = Field(Path(), description="Folder of the models to serve; `make serve` sets it inside a bento.")
     candidates: int = Field(200, ge=10, le=2000, description="Products that the retrievers hand to the ranker for one request.")
-    category_share: float = Field(0.5, gt=0, le=1, description="Largest share of a shelf that one category may take, while others have candidates.")
+    hide_sold_out: bool = Field(ShelfPolicy.hide_sold_out, description="Leave out what is sold out; an unknown stock counts as in stock.")
+    hide_bought: bool = Field(
+        ShelfPolicy.hide_bought, description="Leave out what the shopper bought before; a shop without repeat buying always does."
+    )
+    hide_disliked: bool = Field(ShelfPolicy.hide_disliked, description="Leave out products, brands and categories under a stated dislike.")
+    min_price: float = Field(
+        ShelfPolicy.min_price, ge=0, description="Lowest price on a shelf; 0 is no bound. With one, a product without a price is out."
+    )
+    max_price: float = Field(ShelfPolicy.max_price, ge=0, description="Highest price on a shelf; 0 is no bound.")
+    diversity: Diversity = Field(
+        ShelfPolicy.diversity, description="How a shelf is spread: not at all, by category_share, by MMR, or calibrated to the shopper's interests."
+    )
+    diversity_strength: float = Field(
+        ShelfPolicy.strength, ge=0, le=1, description="What the spread counts beside the score under mmr and calibrated; 0 is the score alone."
+    )
+    category_share: float = Field(
+        ShelfPolicy.category_share, gt=0, le=1, description="Under cap: largest share of a shelf for one category, while others have candidates."
+    )
+    brand_share: float = Field(
+        ShelfPolicy.brand_share, gt=0, le=1, description="Largest share of a shelf for one brand, while others have candidates; 1 is no limit."
+    )
+    exploration_slots: int = Field(
+        ShelfPolicy.exploration_slots,
+        ge=0,
+        le=10,
+        description="Last places of a shelf that are drawn at random, at most a third of it; each costs clicks.",
+    )
+    exploration_pool: int = Field(
+        ShelfPolicy.exploration_pool, ge=10, le=2000, description="Next best candidates that such a place is drawn from, each as likely as any other."
+    )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body; more is answered with 413.")
     max_in_flight: int = Field(64, ge=1, description="Requests answered at the same time; more are answered with 429.")
     event_future_s: float = Field(60.0, ge=0, description="How far an event's time may lie ahead of the shop's clock.")
@@ -47,6 +77,20 @@ class ServingSettings(Settings):
     sink_port: int = Field(3025, ge=1, le=65535, description="Port of the local mail sink (python -m serving.channels.sink).")
     mail_attempts: int = Field(5, ge=1, le=20, description="How often one message is tried when the mail server answers with a temporary failure.")
     mail_backoff_s: float = Field(60.0, ge=0, description="Seconds before a message is tried again; doubled with every attempt.")
+
+    @field_validator("max_price")
+    @classmethod
+    def _a_price_between(cls, highest: float, others: ValidationInfo) -> float:
+        if 0 < highest < others.data.get("min_price", 0.0):
+            raise ValueError("it is below STORYSHELF_MIN_PRICE")
+        return highest
+
+    def shelf_policy(self) -> ShelfPolicy:
+        return ShelfPolicy(
+            hide_sold_out=self.hide_sold_out, hide_bought=self.hide_bought, hide_disliked=self.hide_disliked, min_price=self.min_price,
+            max_price=self.max_price, diversity=self.diversity, strength=self.diversity_strength, category_share=self.category_share,
+            brand_share=self.brand_share, exploration_slots=self.exploration_slots, exploration_pool=self.exploration_pool,
+        )  # fmt: skip
 
     def journal_limits(self) -> JournalLimits:
         return JournalLimits(

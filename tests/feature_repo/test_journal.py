@@ -22,9 +22,10 @@ AT = datetime(2024, 5, 4, 12, 30, 0, 123456, tzinfo=UTC)
 
 def decision(number: int = 0) -> Decision:
     shown = Item(
-        "00017", 1, 0.75, True, 1.0, np.array([0.1, np.nan, 3.0], np.float32), "Lamps", 49.9, (Reason("taste", "You like lamps", "你喜欢灯具"),)
-    )
-    other = Item("00018", 0, -0.5, False, 0.0, np.array([0.2, 1.0, 4.0], np.float32), None, None)
+        "00017", 1, 0.75, True, 1.0, np.array([0.1, np.nan, 3.0], np.float32), "Lamps", 49.9, (Reason("taste", "You like lamps", "你喜欢灯具"),),
+        1.0, "score",
+    )  # fmt: skip
+    other = Item("00018", 0, -0.5, False, 0.0, np.array([0.2, 1.0, 4.0], np.float32), None, None, (), 0.04, "")
     text = Content("00017", "title", "en", "warm", ("design",), "A lamp", None, None, "embedded", ("material",))
     return Decision(
         f"r-{number}",
@@ -42,6 +43,8 @@ def decision(number: int = 0) -> Decision:
         sample_share=0.5,
         items=(shown, other),
         contents=(text,),
+        rules={"diversity": "cap", "max_price": 20.0},
+        kept_off={"stock": 3},
     )
 
 
@@ -60,6 +63,22 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     assert replace(found[0], items=(), candidate_ids=()) == replace(expected, items=(), candidate_ids=())
     assert found[0].items[0].reasons == expected.items[0].reasons
     np.testing.assert_array_equal(np.array(found[0].items[0].features, np.float32), expected.items[0].features)
+
+
+def test_a_journal_of_the_first_version_is_read_as_what_it_was(tmp_path: Path) -> None:
+    """It knew deterministic shelves only: what was shown was shown for certain, what was not could not have been."""
+    recorded(tmp_path, 1)
+    file = journal.segments(tmp_path)[0]
+    header, names, line = (orjson.loads(each) for each in file.read_bytes().splitlines())
+    assert header["journal"] == journal.SCHEMA_VERSION == 2
+    for item in line["items"]:
+        del item["inclusion"], item["rule"]
+    del line["rules"], line["kept_off"]
+    file.write_bytes(b"\n".join(orjson.dumps(each) for each in (header | {"journal": 1}, names, line)) + b"\n")
+    found = next(journal.decisions(tmp_path))
+    assert [(item.propensity, item.inclusion, item.rule) for item in found.items] == [(1.0, 1.0, ""), (0.0, 0.0, "")]
+    assert (found.rules, found.kept_off) == ({}, {})
+    assert journal.read(tmp_path).items["inclusion"].tolist() == [1.0, 0.0]
 
 
 def test_frames_have_one_row_per_decision_item_and_text(tmp_path: Path) -> None:

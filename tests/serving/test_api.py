@@ -113,6 +113,21 @@ class TestShelf:
                 checked += 1
         assert checked > 0
 
+    def test_the_journal_says_what_was_kept_off_and_what_filled_each_place(self, service: corner.Service) -> None:
+        body = service.post("/v1/recommendations", {"user_id": SHOPPER, "n": 4, "max_price": 60}).json()
+        kept = decision_of(body["request_id"])
+        shown = [item for item in kept.items if item.returned]
+        assert body["items"] and all(item["price"] <= 60 for item in body["items"])
+        assert kept.rules["max_price"] == 60 and kept.rules["diversity"] and kept.kept_off["price"] > 0
+        assert all((item.propensity, item.inclusion) == (1.0, 1.0) and item.rule in ("score", "fill") for item in shown)
+        assert all(item.propensity == 0 for item in kept.items if not item.returned)
+        text = service.get("/metrics").body.decode()
+        assert 'storyshelf_candidates_kept_off_total{rule="price"}' in text and 'storyshelf_shelf_places_total{placed="score"}' in text
+
+    def test_bounds_hold_for_a_stranger_too(self, service: corner.Service) -> None:
+        items = service.post("/v1/recommendations", {"user_id": STRANGER, "n": 5, "min_price": 20, "max_price": 60}).json()["items"]
+        assert items and all(20 <= item["price"] <= 60 for item in items)
+
     def test_the_feed_has_copy_beside_each_item(self, service: corner.Service) -> None:
         body = service.post("/v1/feed", {"user_id": SHOPPER, "n": 3, "language": "zh"}).json()
         assert len(body["items"]) == 3

@@ -45,6 +45,11 @@ def test_ids_are_taken_as_the_shop_writes_them(user_id: str) -> None:
         (contracts.RecommendationsRequest, {**RECOMMEND, "policy": "best"}, "policy"),
         (contracts.RecommendationsRequest, {**RECOMMEND, "surface": "Home page!"}, "surface"),
         (contracts.RecommendationsRequest, {**RECOMMEND, "usr": 1}, "usr"),
+        (contracts.RecommendationsRequest, {**RECOMMEND, "min_price": -1}, "min_price"),
+        (contracts.RecommendationsRequest, {**RECOMMEND, "max_price": 0}, "max_price"),
+        (contracts.RecommendationsRequest, {**RECOMMEND, "max_price": "20"}, "max_price"),
+        (contracts.RecommendationsRequest, {**RECOMMEND, "max_price": float("inf")}, "max_price"),
+        (contracts.FeedRequest, {**RECOMMEND, "min_price": float("nan")}, "min_price"),
         (contracts.ContentRequest, {**CONTENT, "product_ids": []}, "product_ids"),
         (contracts.ContentRequest, {**CONTENT, "product_ids": ["a"] * 51}, "product_ids"),
         (contracts.ContentRequest, {**CONTENT, "product_ids": "00017"}, "product_ids"),
@@ -75,6 +80,15 @@ def test_wrong_values_are_named(model: type[BaseModel], body: dict[str, Any], fi
     with pytest.raises(ValidationError) as error:
         model.model_validate(body)
     assert error.value.errors()[0]["loc"][0] == field
+
+
+@pytest.mark.parametrize("model", [contracts.RecommendationsRequest, contracts.FeedRequest])
+def test_price_bounds(model: type[contracts.ShelfRequest]) -> None:
+    assert (model.model_validate(RECOMMEND).min_price, model.model_validate(RECOMMEND).max_price) == (None, None)
+    asked = model.model_validate({**RECOMMEND, "min_price": 20, "max_price": 20.0})
+    assert (asked.min_price, asked.max_price) == (20.0, 20.0)
+    with pytest.raises(ValidationError, match="min_price 30 is above max_price 20"):
+        model.model_validate({**RECOMMEND, "min_price": 30, "max_price": 20})
 
 
 def test_an_event_s_time_keeps_its_moment() -> None:

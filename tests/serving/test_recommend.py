@@ -1,50 +1,92 @@
-"""The rules of a shelf that need no model."""
+"""What a request asks of a shelf, and what the rules read of the shop's snapshot."""
+
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from feature_repo.declarations import SIGNALS
 from feature_repo.online import History, Interests, UserRow
-from serving.recommend import spread, vetoes
+from feature_repo.vectors import USER_SCALARS
+from serving.recommend import Wish, _bought, _crowds, _disliked
+from serving.snapshot import Snapshot
+from training.ranker.policy import ShelfPolicy
 
-NOBODY = np.zeros(0)
+NOTHING = np.zeros(0)
+PRODUCTS = ("p0", "p1", "p2", "p3")
 
 
-def user(**signals_by_key: dict[str, float]) -> UserRow:
-    keys = tuple(key.replace("_", ":", 1) for key in signals_by_key)
-    signals = np.array([[row.get(signal, 0.0) for signal in SIGNALS] for row in signals_by_key.values()], np.float32).reshape(-1, len(SIGNALS))
-    history = History((), NOBODY.astype(np.float32), NOBODY, NOBODY)
-    return UserRow("u_1", NOBODY.astype(np.float32), {}, {}, Interests(keys, signals, np.zeros(len(keys))), history)
+def user(bought: dict[str, float] | None = None, disliked: tuple[str, ...] = (), **scalars: float) -> UserRow:
+    """A shopper with a history, stated dislikes ("category:Games") and some numbers."""
+    signals = np.zeros((len(disliked), len(SIGNALS)), np.float32)
+    signals[:, SIGNALS.index("dislike")] = 1.0
+    found = bought or {}
+    history = History(tuple(found), np.array(list(found.values()), np.float32), np.zeros(len(found)), np.zeros(len(found)))
+    numbers = np.array([scalars.get(name, np.nan) for name in USER_SCALARS], np.float32)
+    return UserRow("u_1", numbers, {}, {}, Interests(disliked, signals, np.zeros(len(disliked))), history)
+
+
+def snapshot(disliked_products: frozenset[str] = frozenset()) -> Snapshot:
+    """Four products: two laptops, a game, and something without a category."""
+    matrix = SimpleNamespace(
+        index={product: row for row, product in enumerate(PRODUCTS)},
+        texts={"product_brand": np.array(["Acme", "Brio", "Acme", None], object)},
+    )
+    lineage = (("Laptops", "Electronics"), ("Laptops", "Electronics"), ("Games",), ())
+    return cast(Any, SimpleNamespace(matrix=matrix, lineage=lineage, disliked_products={"u_1": disliked_products}))
+
+
+ALL = np.arange(4, dtype=np.int32)
 
 
 @pytest.mark.parametrize(
-    ("signals", "barred"),
+    ("said", "products", "barred"),
     [
-        ({"dislike": 1.0}, True),
-        ({"dislike": 1.0, "purchase": 9.0}, True),
-        ({"dislike": 0.3}, False),  # what one disliked product counts for its category
-        ({"dislike": 1.0, "like": 1.0}, False),
-        ({"purchase": 1.0}, False),
+        ((), (), []),
+        (("category:Laptops",), (), [0, 1]),
+        (("category:Electronics",), (), [0, 1]),  # a wider category bars what lies in it
+        (("brand:Acme",), (), [0, 2]),
+        (("category:Games", "brand:Brio"), (), [1, 2]),
+        ((), ("p3", "gone"), [3]),  # a product of which the catalogue has no more is barred in vain
     ],
 )
-def test_a_stated_dislike_bars_a_category_and_a_brand(signals: dict[str, float], barred: bool) -> None:
-    assert vetoes(user(category_Games=signals, brand_Acme=signals)) == ((({"Games"}), {"Acme"}) if barred else (set(), set()))
+def test_a_dislike_bars_the_product_the_brand_and_the_category(said: tuple[str, ...], products: tuple[str, ...], barred: list[int]) -> None:
+    found = _disliked(snapshot(frozenset(products)), user(disliked=said), ALL)
+    assert np.flatnonzero(found).tolist() == barred
 
 
-A, B, NONE = ("A",), ("B",), ()
+def test_rows_are_the_candidates_not_the_catalogue() -> None:
+    assert _disliked(snapshot(), user(disliked=("category:Games",)), np.array([2, 0], np.int32)).tolist() == [True, False]
+    assert _bought(snapshot(), user({"p0": 1.0}), np.array([2, 0], np.int32)).tolist() == [False, True]
+
+
+def test_what_was_only_looked_at_was_not_bought() -> None:
+    assert _bought(snapshot(), user({"p0": 2.0, "p1": 0.0, "gone": 1.0}), ALL).tolist() == [True, False, False, False]
+
+
+def test_a_crowd_is_people_not_ties() -> None:
+    """Three groups that share the same two other members are two people."""
+    assert _crowds(user(user_followed=2.0, user_groups=3.0, user_comembers=6.0)) == {"follow": 2.0, "group": 2.0}
+    assert _crowds(user()) == {"follow": 0.0, "group": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("categories", "n", "chosen"),
+    ("lowest", "highest", "expected"),
     [
-        ([A, A, A, A, B, B], 4, [0, 1, 4, 5]),  # half the places for A, then the others
-        ([A, A, A, A, B], 4, [0, 1, 4, 2]),  # not enough others: A fills the end
-        ([A, B, A, B], 4, [0, 1, 2, 3]),
-        ([A, A, A], 1, [0]),
-        ([NONE] * 5, 4, [0, 1, 2, 3]),  # no category, no crowd
-        ([A], 4, [0]),
-        ([], 4, []),
+        (None, None, (5.0, 50.0)),
+        (10.0, None, (10.0, 50.0)),
+        (1.0, None, (5.0, 50.0)),  # the tighter one holds
+        (None, 20.0, (5.0, 20.0)),
+        (None, 90.0, (5.0, 50.0)),
     ],
 )
-def test_spread(categories: list[tuple[str, ...]], n: int, chosen: list[int]) -> None:
-    assert spread(list(range(len(categories))), categories, n, share=0.5) == chosen
+def test_the_tighter_bound_of_shop_and_request_holds(lowest: float | None, highest: float | None, expected: tuple[float, float]) -> None:
+    rules = Wish(10, min_price=lowest, max_price=highest).bound(ShelfPolicy(min_price=5.0, max_price=50.0))
+    assert (rules.min_price, rules.max_price) == expected
+
+
+def test_a_request_bounds_a_shop_without_bounds() -> None:
+    rules = Wish(10, max_price=20.0).bound(ShelfPolicy())
+    assert (rules.min_price, rules.max_price) == (0.0, 20.0)
+    assert Wish(10, min_price=3.0).bound(ShelfPolicy()).max_price == 0.0, "no bound"
