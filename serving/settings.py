@@ -32,7 +32,8 @@ class ServingSettings(Settings):
     )
     max_price: float = Field(ShelfPolicy.max_price, ge=0, description="Highest price on a shelf; 0 is no bound.")
     diversity: Diversity = Field(
-        ShelfPolicy.diversity, description="How a shelf is spread: not at all, by category_share, by MMR, or calibrated to the shopper's interests."
+        ShelfPolicy.diversity,
+        description="How a shelf is spread: not at all, by category_share, by likeness (MMR), or as the shopper's interests are (calibrated).",
     )
     diversity_strength: float = Field(
         ShelfPolicy.strength, ge=0, le=1, description="What the spread counts beside the score under mmr and calibrated; 0 is the score alone."

@@ -43,7 +43,7 @@ SMOOTHING = 0.01
 
 @dataclass(frozen=True)
 class ShelfPolicy:
-    """What a shelf is made by. The defaults are those of the service's settings.
+    """What a shelf is made by. The defaults are those of the service's settings; docs/recommendation.md has what they were chosen by.
 
     `category_share` holds under `diversity` "cap", `strength` (0 = by score alone, 1 = score counts nothing) under "mmr" and "calibrated",
     `brand_share` always; 1 means no limit. Prices are in the shop's currency, 0 means no bound. `hide_bought` matters in a shop with repeat buying
@@ -55,8 +55,8 @@ class ShelfPolicy:
     hide_disliked: bool = True
     min_price: float = 0.0
     max_price: float = 0.0
-    diversity: Diversity = "cap"
-    strength: float = 0.3
+    diversity: Diversity = "mmr"
+    strength: float = 0.05
     category_share: float = 0.5
     brand_share: float = 1.0
     exploration_slots: int = 0

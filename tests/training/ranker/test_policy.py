@@ -23,6 +23,7 @@ from training.ranker.policy import (
 )
 
 DRAWS = 20_000
+CAP = ShelfPolicy(diversity="cap", category_share=0.5)
 
 
 def offers(m: int, **columns: Any) -> Offers:
@@ -115,7 +116,7 @@ class TestCaps:
         ],
     )
     def test_a_category_takes_half_of_the_places(self, category: list[int], n: int, chosen: list[int], fills: int) -> None:
-        found = shelf(ShelfPolicy(category_share=0.5), offers(len(category), category=category), n)
+        found = shelf(CAP, offers(len(category), category=category), n)
         assert found.places.tolist() == chosen
         assert found.placed == ("score",) * (len(chosen) - fills) + ("fill",) * fills
 
@@ -128,9 +129,9 @@ class TestCaps:
 
     def test_what_a_cap_displaced_is_counted_by_its_cap(self) -> None:
         found = offers(6, brand=[0, 0, 0, 0, 1, 2], category=[0, 1, 2, 3, 4, 5])
-        assert shelf(ShelfPolicy(brand_share=0.5), found, 4).removed() == {"brand": 2}
-        assert shelf(ShelfPolicy(), replace(found, category=found.brand), 4).removed() == {"spread": 2}
-        assert shelf(ShelfPolicy(), found, 4).removed() == {}
+        assert shelf(replace(CAP, brand_share=0.5), found, 4).removed() == {"brand": 2}
+        assert shelf(CAP, replace(found, category=found.brand), 4).removed() == {"spread": 2}
+        assert shelf(CAP, found, 4).removed() == {}
 
     def test_the_greedy_order_without_a_strength_is_the_cap_s(self) -> None:
         """Two ways to one shelf: MMR that looks at scores alone, under a brand's cap, and the plain loop."""
