@@ -9,11 +9,11 @@ import pytest
 from feature_repo.declarations import SIGNALS
 from feature_repo.online import NO_HISTORY, Interests
 from feature_repo.vectors import RANKER_FEATURES
-from training.ranker import tradeoffs
-from training.ranker.tradeoffs import Row
 from training.dataset import Audience, Person, Scored
 from training.evaluate import Targets
+from training.ranker import tradeoffs
 from training.ranker.policy import ShelfPolicy
+from training.ranker.tradeoffs import Row
 from training.retrieval.contract import Products
 from training.retrieval.model import Candidates
 
