@@ -315,6 +315,14 @@ class Audience:
     wanted: tuple[frozenset[str], ...]
     before: tuple[frozenset[str], ...]
 
+    def part(self, places: Sequence[int]) -> "Audience":
+        """Some of them."""
+        return Audience(
+            tuple(self.people[place] for place in places),
+            tuple(self.wanted[place] for place in places),
+            tuple(self.before[place] for place in places),
+        )
+
     def targets(self, retriever: RetrieverSet) -> Targets:
         """Targets as positions in the retriever's products. One it does not know still counts, with a position nobody can propose."""
         positions = {str(product): position for position, product in enumerate(retriever.product_ids)}
@@ -365,10 +373,18 @@ class Scored:
 
 
 def audience(
-    events: pd.DataFrame, kind: str, since: datetime, until: datetime, reader: Reader, settings: TrainingSettings, repeats: bool = True
+    events: pd.DataFrame,
+    kind: str,
+    since: datetime,
+    until: datetime,
+    reader: Reader,
+    settings: TrainingSettings,
+    repeats: bool = True,
+    newcomers: bool = False,
 ) -> Audience:
     """Users with an act of type `kind` both before `since` and in [since, until), sampled; wanted are the distinct products of the latter.
 
+    With `newcomers` those who had none before instead: all that is known of them is what else they did, their ties and what they stated.
     Without `repeats` (nobody buys the same again) what a user had taken before is no target.
     """
     acts = events[(events["event_type"].astype(str) == kind) & events["user_id"].notna() & events["product_id"].notna()]
@@ -376,12 +392,12 @@ def audience(
     before, wanted = _products_of(acts[earlier]), _products_of(acts[during])
     if not repeats:
         wanted = {user: products - before.get(user, frozenset()) for user, products in wanted.items()}
-    users = sorted((user for user, products in wanted.items() if products and user in before), key=arrival_order(events).__getitem__)
+    users = sorted((user for user, products in wanted.items() if products and (user in before) != newcomers), key=arrival_order(events).__getitem__)
     if len(users) > settings.evaluation_users:
         drawn = np.random.default_rng(settings.seed).choice(len(users), settings.evaluation_users, replace=False)
         users = [users[i] for i in sorted(drawn.tolist())]
     found = people(reader, users, [since] * len(users))
-    return Audience(tuple(found), tuple(wanted[user] for user in users), tuple(before[user] for user in users))
+    return Audience(tuple(found), tuple(wanted[user] for user in users), tuple(before.get(user, frozenset()) for user in users))
 
 
 def _products_of(acts: pd.DataFrame) -> dict[str, frozenset[str]]:

@@ -7,8 +7,7 @@ Measures for one user with targets T and a ranked list, at cut-off k (Järvelin 
     MRR@k  1 / rank of the first hit, 0 without one
     MAP@k  mean over hits of precision at their rank, over min(k, |T|)
 
-A figure is the mean over users. Coverage is the share of the catalogue that stands in anyone's first k; diversity the mean share of
-distinct categories among a list's first k.
+A figure is the mean over users. What hits don't tell is in beyond_accuracy.py, the figures of parts of a shop in slices.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,19 +63,16 @@ def measures(ranking: Sequence[int] | Ranking, targets: frozenset[int], k: int =
     }
 
 
-def evaluate(rankings: Sequence[Ranking], targets: Targets, categories: Sequence[str], k: int = K) -> dict[str, dict[str, float]]:
+def evaluate(rankings: Sequence[Ranking], targets: Targets, k: int = K) -> dict[str, dict[str, float]]:
     """Slice -> measure -> figure. The list is the same in every slice; users without a target in a slice don't count in it.
 
     Key `users` says how many did.
-    `categories` names the category of each product of the catalogue, "" for none.
     """
     found: dict[str, dict[str, float]] = {}
     for name in SLICES:
         rows = [measures(ranking, wanted, k) for ranking, wanted in zip(rankings, targets.slice(name), strict=True) if wanted]
         found[name] = {measure: float(np.mean([row[measure] for row in rows])) for measure in rows[0]} if rows else {}
         found[name]["users"] = float(len(rows))
-    found["all"][f"coverage_{k}"] = coverage(rankings, len(categories), k)
-    found["all"][f"diversity_{k}"] = diversity(rankings, categories, k)
     return found
 
 
@@ -85,21 +81,14 @@ def ndcgs(rankings: Sequence[Ranking], products: Sequence[frozenset[int]], k: in
     return np.array([measures(ranking, wanted, k)[f"ndcg_{k}"] for ranking, wanted in zip(rankings, products, strict=True)])
 
 
+def lower(gains: NDArray[np.float64]) -> float:
+    """Lower end of the 95 % interval (one-sided) of a mean difference; needs two values or more."""
+    return float(np.mean(gains) - SURE * np.std(gains, ddof=1) / np.sqrt(len(gains)))
+
+
 def upper(gains: NDArray[np.float64]) -> float:
     """Upper end of the 95 % interval (one-sided) of a mean difference; needs two values or more."""
     return float(np.mean(gains) + SURE * np.std(gains, ddof=1) / np.sqrt(len(gains)))
-
-
-def coverage(rankings: Sequence[Ranking], catalogue: int, k: int = K) -> float:
-    """Share of the catalogue that stands among anyone's first k."""
-    shown = {int(product) for ranking in rankings for product in ranking[:k]}
-    return len(shown) / catalogue if catalogue else 0.0
-
-
-def diversity(rankings: Sequence[Ranking], categories: Sequence[str], k: int = K) -> float:
-    """Mean over users of distinct categories among their first k, per product shown."""
-    shares = [len({categories[int(product)] for product in ranking[:k]}) / len(ranking[:k]) for ranking in rankings if len(ranking)]
-    return float(np.mean(shares)) if shares else 0.0
 
 
 def recall(candidates: Sequence[Ranking], targets: Targets) -> float:
@@ -112,16 +101,24 @@ Report = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Method -> slice -> measure -> figure."""
 
 
+BEYOND = ("coverage", "gini", "diversity", "novelty", "popularity", "popularity_lift", "calibration")
+
+
 def table(report: Report, k: int = K) -> list[str]:
-    """The report as printed text, one block per slice, one line per method."""
-    names = [f"hr_{k}", f"ndcg_{k}", f"mrr_{k}", f"map_{k}"]
+    """The report as printed text: one block per slice and one of what hits don't tell, one line per method."""
+    names = [f"{measure}_{k}" for measure in ("hr", "ndcg", "mrr", "map")]
     titles = {"all": "all targets", "repeat": "repeat targets (bought before by this customer)", "new": "new-to-customer targets"}
     lines: list[str] = []
     for part, title in titles.items():
         users = max((int(slices[part]["users"]) for slices in report.values()), default=0)
-        extra = [f"coverage_{k}", f"diversity_{k}"] if part == "all" else []
-        lines += [f"{title}, {users} users", "  " + " " * 26 + "".join(f"{name.replace('_', '@').upper():>14}" for name in [*names, *extra])]
-        for method, slices in report.items():
-            if slices[part]["users"]:
-                lines.append(f"  {method:<26}" + "".join(f"{slices[part][name]:>14.4f}" for name in [*names, *extra]))
-    return lines
+        rows = {method: slices[part] for method, slices in report.items() if slices[part]["users"]}
+        lines += [f"{title}, {users} users", *_block(rows, names, k)]
+    rows = {method: slices["all"] for method, slices in report.items() if f"coverage_{k}" in slices["all"]}
+    return [*lines, f"beyond accuracy, first {k}", *_block(rows, [f"{measure}_{k}" for measure in BEYOND], k)] if rows else lines
+
+
+def _block(rows: Mapping[str, Mapping[str, float]], names: Sequence[str], k: int) -> list[str]:
+    heads = [name.removesuffix(f"_{k}").replace("_", " ") for name in names]
+    heads = [f"{head.upper()}@{k}" if len(head) <= 4 and head != "gini" else head for head in heads]
+    lines = ["  " + " " * 26 + "".join(f"{head:>17}" for head in heads)]
+    return lines + [f"  {method:<26}" + "".join(f"{row[name]:>17.4f}" for name in names) for method, row in rows.items()]

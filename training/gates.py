@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from feature_repo.home import ShopHome
+from training.behaviour import FEWEST
 from training.registry import CHALLENGER, CHAMPION, ModelVersion, champion, demote, promote
 from training.settings import TrainingSettings
 
@@ -35,6 +36,7 @@ def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings
     elif kind == "ranker":
         found.append(_compare("not below popularity", metrics, "above_popular_upper", operator.ge, -settings.gate_below_popular))
         found.append(_compare("not below the best retriever", metrics, "above_best_upper", operator.ge, -settings.gate_below_best))
+        found += behaviour_gates(metrics, settings)
     if kind == "writer":
         found.append(_compare("no unsupported claims", metrics, "unsupported_claims", operator.le, 0.0))
         found.append(_compare("few drafts with violations", metrics, "violating_share_raw", operator.le, settings.gate_violating))
@@ -43,6 +45,30 @@ def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings
         found.append(Gate("not below the champion", True, "not compared: other features, or too few users acted since it was trained"))
     elif reigning:
         found.append(_compare("not below the champion", metrics, "above_champion_upper", operator.ge, -settings.gate_below_champion))
+    return found
+
+
+def behaviour_gates(metrics: Mapping[str, float], settings: TrainingSettings) -> list[Gate]:
+    """The gates of `behaviour.py`. A test for which the shop had too few people passes, and says so; a gain is judged by its lower end.
+
+    The rule against disliked products is only judged where the path with the rules was asked (`vetoed_shown`).
+    """
+    limits = {
+        "similar histories give similar lists": ("similar_lists", settings.gate_similar),
+        "a dislike lowers its category": ("dislike_falls", settings.gate_dislike),
+        "a purchase raises its complements": ("complement_rises", settings.gate_complement),
+    }
+    found = []
+    for name, (metric, limit) in limits.items():
+        asked = metrics.get(f"{metric}_people", FEWEST)
+        if asked < FEWEST:
+            found.append(Gate(name, True, f"not tried: {asked:.0f} people could be asked, fewer than {FEWEST}"))
+        else:
+            found.append(_compare(name, metrics, f"{metric}_lower", operator.gt, limit))
+    found.append(_compare("somebody unknown gets what is popular", metrics, "new_user_popularity", operator.ge, settings.gate_new_user))
+    found.append(_compare("no list is empty", metrics, "empty_lists", operator.le, 0.0))
+    if "vetoed_shown" in metrics:
+        found.append(_compare("nothing disliked is shown", metrics, "vetoed_shown", operator.le, 0.0))
     return found
 
 

@@ -35,21 +35,27 @@ from feature_repo.ingest import config, read_tables
 from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of, fingerprint
 from feature_repo.vectors import RANKER_FEATURES
-from training import dataset, gates, labels
+from training import behaviour, dataset, gates, labels, slices
+from training.beyond_accuracy import beyond_accuracy
+from training.card import Data, card
 from training.champion import Champion, compare
+from training.cold_start import cold_start
 from training.content.train import Effort, WriterTraining, train_writer
 from training.dataset import Audience, Catalogue, Reader, Scored
 from training.evaluate import K, Report, evaluate, ndcgs, recall, table, upper
 from training.gates import Decision
 from training.labels import Periods
+from training.past import Past
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
 from training.ranker.model import Ranker
-from training.registry import ModelFolder, ModelMeta, RunFacts, log_and_register
+from training.registry import ModelFolder, ModelMeta, RunFacts, champion, log_and_register
 from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
+from training.slices import Outcomes, Sliced, sliced
+from training.stack import Stack
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +107,17 @@ class Shop:
 
 @dataclass(frozen=True)
 class Measured:
-    """The test period's answers: the table, and single figures for MLflow and the gates."""
+    """The test period's answers: the table, its slices, and single figures for MLflow and the gates."""
 
     report: Report
     retriever: Mapping[str, float]
     ranker: Mapping[str, float]
+    slices: Sliced
+
+    @property
+    def behaviour(self) -> Mapping[str, float]:
+        """What the behavioural tests measured."""
+        return {name: value for name, value in self.ranker.items() if name.startswith(behaviour.METRICS)}
 
     def beside(self, champion: Mapping[str, Mapping[str, float]]) -> "Measured":
         """With what came out against the champion."""
@@ -180,7 +192,9 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         trees, watched = ranker_train.enough_trees(train, watch, settings)
         ranker = ranker_train.fit(earlier, RANKER_FEATURES, meta, settings, trees)
     with timings.step("evaluation"):
-        measured = evaluate_all(shop, fitted[-1], profile, ranker, settings)
+        stack = Stack(fitted[-1], profile.weights, ranker, shop.reader, settings.candidates)
+        best = max(tuned_figures, key=tuned_figures.__getitem__, default="popular")
+        measured = evaluate_all(shop, stack, best, "dislike" in profile.learned, settings)
     with timings.step("champion"):
 
         def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
@@ -202,19 +216,29 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
 
 
-def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ranker: Ranker, settings: TrainingSettings) -> Measured:
-    """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start."""
-    cut = shop.periods.test
+def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, dislikes: bool, settings: TrainingSettings) -> Measured:
+    """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start.
+
+    `best_tuned`: the retriever that was best alone on the tuning period, with which the slices are compared; `dislikes`: the shop has some.
+    """
+    cut, retrievers = shop.periods.test, stack.retrievers
     people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
-    scored = Scored.of(people, retrievers, shop.reader, profile.weights, settings.candidates)
+    scored = Scored.of(people, retrievers, shop.reader, stack.weights, settings.candidates)
     targets, candidates = scored.targets, scored.candidates
     rankings = {METHODS[name]: tune.ranking(retrievers, name, people) for name in RETRIEVERS}
-    rankings["ranker"] = [found[:K] for found in scored.ranked(ranker.score)]
-    categories = [str(category) for category in retrievers.products.categories]
-    report = {method: evaluate(found, targets, categories) for method, found in rankings.items()}
+    rankings["ranker"] = [found[:K] for found in scored.ranked(stack.ranker.score)]
+    past = Past.of(shop.events, shop.kind, cut, retrievers.products, shop.reader)
+    report = {method: evaluate(found, targets) for method, found in rankings.items()}
+    for method, found in rankings.items():
+        report[method]["all"] |= beyond_accuracy(found, past, people.before)
+    baseline = METHODS[best_tuned]
+    parts = sliced(Outcomes.of(rankings, targets), past, people.before, "ranker", baseline, [METHODS["popular"]], settings.seed)
+    parts = parts.with_slices(_cold_start(shop, stack, people, best_tuned, settings))
     shared = {"test_users": float(len(people.people))}
+    regulars = behaviour.regulars(shop.events, shop.kind, cut, shop.reader, settings.seed)
+    behaves = behaviour.behaviours(stack.answers, regulars, past, dislikes, settings.seed)
     if not len(people.people):
-        return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared)
+        return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared | behaves, parts)
     by_user = {method: ndcgs(found, targets.products) for method, found in rankings.items()}
     best = max((METHODS[name] for name in RETRIEVERS), key=lambda method: report[method]["all"]["ndcg_10"])
     bounds = {"above_popular_upper": METHODS["popular"], "above_best_upper": best}
@@ -225,7 +249,18 @@ def evaluate_all(shop: Shop, retrievers: RetrieverSet, profile: ProfileModel, ra
     of_ranker |= {f"{part}_targets_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
     of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
     of_ranker |= {name: upper(by_user["ranker"] - by_user[method]) for name, method in bounds.items() if len(people.people) > 1}
-    return Measured(report, shared | of_retrievers, shared | of_ranker)
+    of_ranker |= {"slices": float(len(parts.slices)), "slices_lost": float(len(parts.lost))} | behaves
+    return Measured(report, shared | of_retrievers, shared | of_ranker, parts)
+
+
+def _cold_start(shop: Shop, stack: Stack, people: Audience, best_tuned: str, settings: TrainingSettings) -> tuple[slices.Slice, ...]:
+    """Over the whole catalogue, whose later products are known by their text."""
+    cut = shop.periods.test
+    newcomers = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying, newcomers=True)
+    wider = stack.over(shop.catalogue.products())
+    past = Past.of(shop.events, shop.kind, cut, wider.retrievers.products, shop.reader)
+    methods = {METHODS[name]: name for name in dict.fromkeys((best_tuned, "popular", "embedding"))}
+    return cold_start(wider, people, newcomers, past, methods, METHODS[best_tuned], settings.seed)
 
 
 def against_champion(
@@ -290,6 +325,8 @@ def register(shop: Shop, found: Recommender, writer: WriterTraining, sealed: Map
         "ranker": {
             "evaluation.txt": "\n".join(table(found.measured.report)),
             "evaluation.json": found.measured.report,
+            "slices.txt": "\n".join(slices.lines(found.measured.slices)),
+            "slices.json": found.measured.slices.json(),
             "evaluation.png": _bars(
                 {method: part["all"].get("ndcg_10", 0.0) for method, part in found.measured.report.items()}, "NDCG@10, all targets"
             ),
@@ -299,8 +336,19 @@ def register(shop: Shop, found: Recommender, writer: WriterTraining, sealed: Map
         },
         "writer": {"samples.csv": writer.samples},
     }
+    for kind in ("retriever", "ranker"):
+        judged = gates.gates_of(kind, sealed[kind].meta.metrics, settings, champion(shop.home, kind) is not None)
+        artifacts[kind]["model_card.md"] = card(sealed[kind], facts, _card_data(shop), found.measured.report, found.measured.slices, judged)
     versions = {kind: log_and_register(shop.home, sealed[kind], facts, samples[kind], artifacts[kind]) for kind in sealed}
     return gates.enact(shop.home, [gates.decide(shop.home, kind, version, settings) for kind, version in versions.items()])
+
+
+def _card_data(shop: Shop) -> Data:
+    periods = shop.periods
+    tuned, tested = ((since.isoformat(), until.isoformat()) for since, until in ((periods.tune, periods.test), (periods.test, periods.end)))
+    users = int(shop.events["user_id"].nunique())
+    simulated = shop.home.shop == "demo"
+    return Data(shop.home.shop, simulated, shop.kind, len(shop.events), users, len(shop.catalogue.frame), tuned, tested, shop.repeat_buying)
 
 
 def _bars(values: Mapping[str, float], title: str) -> Figure:
@@ -332,6 +380,8 @@ def write_report(shop: Shop, found: Recommender, file: Path) -> None:
         "retriever_parameters": vars(found.retrievers.params),
         "trees": found.trees,
         "figures": found.measured.report,
+        "slices": found.measured.slices.json(),
+        "behaviour": found.measured.behaviour,
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(about, indent=1) + "\n")
@@ -341,6 +391,7 @@ def summary(shop: Shop, found: Recommender, decisions: Sequence[Decision], timin
     """What a person reads at the end of `make train`."""
     lines = ["", f"Profile of shop '{shop.home.shop}'", *found.profile.lines(), ""]
     lines += [f"Test period {shop.periods.test:%Y-%m-%d} .. {shop.periods.end:%Y-%m-%d}, targets: {shop.kind}", *table(found.measured.report), ""]
+    lines += [*slices.lines(found.measured.slices), ""]
     for decision in decisions:
         version = decision.version
         lines.append(f"{version.name} version {version.version}: {decision.alias or 'registered without an alias'}")

@@ -31,6 +31,14 @@ class TrainingSettings(Settings):
         ge=0,
         description="How far NDCG@10 (for a retriever recall) may lie below the champion's on what happened since it was trained.",
     )
+    gate_similar: float = Field(
+        0.1, ge=-1, le=1, description="How much more of the first ten, at least, similar histories share than two people drawn at random."
+    )
+    gate_dislike: float = Field(0.0, ge=-1, le=1, description="How far, as a share of the list, products of a newly disliked category must fall.")
+    gate_complement: float = Field(0.0, ge=-1, le=1, description="How far, as a share of the list, a complement of a new purchase must rise.")
+    gate_new_user: float = Field(
+        0.7, ge=0, le=1, description="Least share of products, on average, that fewer users took than what somebody unknown is shown."
+    )
     gate_violating: float = Field(0.5, ge=0, le=1, description="Most drafts of a writer that may need another try because a claim is not borne out.")
     gate_fallback: float = Field(0.5, ge=0, le=1, description="Most requests that a writer may leave to the template.")
     mlflow_host: str = Field("127.0.0.1", description="Address that the MLflow UI listens on.")

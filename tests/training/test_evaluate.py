@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluate import Targets, coverage, diversity, evaluate, measures, recall, table
+from training.evaluate import Targets, evaluate, lower, measures, recall, table, upper
 
 
 def test_measures_by_hand() -> None:
@@ -32,19 +32,23 @@ def test_no_targets_is_an_error() -> None:
         measures([1], frozenset())
 
 
-def test_slices_coverage_diversity_recall() -> None:
+def test_repeat_and_new_targets_apart_and_recall() -> None:
     lists = [np.array([0, 1], np.int32), np.array([1, 2], np.int32)]
     targets = Targets(("a", "b"), (frozenset({0, 3}), frozenset({1})), (frozenset({0}), frozenset()))
-    found = evaluate(lists, targets, ["x", "x", "y", "y"], k=2)
+    found = evaluate(lists, targets, k=2)
     assert found["repeat"]["users"] == 1 and found["repeat"]["mrr_2"] == 1.0
     assert found["new"]["users"] == 2 and found["new"]["hr_2"] == 0.5
-    assert found["all"]["coverage_2"] == coverage(lists, 4, 2) == 0.75
-    assert found["all"]["diversity_2"] == diversity(lists, ["x", "x", "y", "y"], 2) == 0.75
     assert recall(lists, targets) == pytest.approx((0.5 + 1.0) / 2)
 
 
 def test_table_names_every_method_and_leaves_out_empty_slices() -> None:
     targets = Targets(("a",), (frozenset({0}),), (frozenset(),))
-    report = {"popularity": evaluate([np.array([0], np.int32)], targets, ["x"]), "ranker": evaluate([np.array([0], np.int32)], targets, ["x"])}
+    report = {"popularity": evaluate([np.array([0], np.int32)], targets), "ranker": evaluate([np.array([0], np.int32)], targets)}
     lines = "\n".join(table(report))
     assert lines.count("ranker") == 2 and "repeat targets (bought before by this customer), 0 users" in lines
+
+
+def test_the_ends_of_an_interval_by_hand() -> None:
+    gains = np.array([0.0, 0.2])  # standard deviation 0.1414, standard error 0.1
+    assert upper(gains) == pytest.approx(0.1 + 1.645 * 0.1)
+    assert lower(gains) == pytest.approx(0.1 - 1.645 * 0.1)

@@ -6,7 +6,14 @@ from training.gates import alias_for, gates_of
 from training.settings import TrainingSettings
 
 SETTINGS = TrainingSettings()
-GOOD_RANKER = {"above_popular_upper": 0.1, "above_best_upper": 0.01}
+GOOD_BEHAVIOUR = {
+    "similar_lists_lower": 0.3,
+    "dislike_falls_lower": 0.02,
+    "complement_rises_lower": 0.04,
+    "new_user_popularity": 0.9,
+    "empty_lists": 0.0,
+}
+GOOD_RANKER = {"above_popular_upper": 0.1, "above_best_upper": 0.01} | GOOD_BEHAVIOUR
 GOOD_WRITER = {"unsupported_claims": 0.0, "violating_share_raw": 0.1, "fallback_rate": 0.05}
 
 
@@ -16,10 +23,18 @@ GOOD_WRITER = {"unsupported_claims": 0.0, "violating_share_raw": 0.1, "fallback_
         (GOOD_RANKER, False, True),
         (GOOD_RANKER | {"above_popular_upper": -0.01}, False, False),
         (GOOD_RANKER | {"above_best_upper": -0.01}, False, False),
-        ({"above_popular_upper": 0.1}, False, False),
+        ({"above_popular_upper": 0.1} | GOOD_BEHAVIOUR, False, False),
+        ({"above_popular_upper": 0.1, "above_best_upper": 0.01}, False, False),
         (GOOD_RANKER | {"above_champion_upper": -0.01}, True, True),
         (GOOD_RANKER | {"above_champion_upper": -0.03}, True, False),
         (GOOD_RANKER, True, True),
+        (GOOD_RANKER | {"similar_lists_lower": 0.05}, False, False),
+        (GOOD_RANKER | {"dislike_falls_lower": 0.0}, False, False),
+        (GOOD_RANKER | {"complement_rises_lower": -0.01}, False, False),
+        (GOOD_RANKER | {"complement_rises_lower": -0.01, "complement_rises_people": 19.0}, False, True),
+        (GOOD_RANKER | {"new_user_popularity": 0.5}, False, False),
+        (GOOD_RANKER | {"empty_lists": 1.0}, False, False),
+        (GOOD_RANKER | {"vetoed_shown": 1.0}, False, False),
         ({"test_users": 1.0}, False, True),
         ({"test_users": 2.0}, False, False),
     ],

@@ -1,9 +1,11 @@
 """The flow of make train on the corner shop: models registered and released together, figures that repeat, and nothing from the future."""
 
+import json
 import shutil
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -22,6 +24,7 @@ from training.registry import champion, download
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
+from training.stack import Stack
 
 CORNER = Path(__file__).parents[1] / "data" / "corner_shop"
 
@@ -68,9 +71,35 @@ def test_the_summary_has_the_table_the_ablation_and_what_to_do_next(summary: str
         "new-to-customer targets",
         "storyshelf-writer version 1",
         "make serve",
+        "users: light",
+        "beyond accuracy",
+        "passed: similar histories give similar lists",
     ):
         assert words in summary
     assert (homes / "report.json").read_text() == (homes / "corner_shop" / "evaluation.json").read_text()
+
+
+def test_the_report_has_slices_and_behaviour(summary: str, homes: Path) -> None:
+    found = json.loads((homes / "report.json").read_text())
+    parts = {(part["kind"], part["name"]): part for part in found["slices"]["slices"]}
+    whole = parts["all", "all targets"]
+    assert whole["methods"]["ranker"]["ndcg_10"]["value"] == pytest.approx(found["figures"]["ranker"]["all"]["ndcg_10"])
+    assert whole["users"] == found["figures"]["ranker"]["all"]["users"]
+    assert sum(parts["users", name]["targets"] for name in ("light", "medium", "heavy")) == whole["targets"]
+    assert sum(parts["products", name]["targets"] for name in ("head", "tail", "new") if ("products", name) in parts) == whole["targets"]
+    assert parts["cold start", "new users"]["users"] > 0
+    assert found["slices"]["baseline"] in found["figures"]
+    assert found["behaviour"]["similar_lists_people"] >= 20 and found["behaviour"]["empty_lists"] == 0.0
+    assert 0 < found["figures"]["ranker"]["all"]["gini_10"] < 1
+
+
+@pytest.mark.parametrize("kind", ["retriever", "ranker"])
+def test_every_run_has_a_model_card(home: ShopHome, kind: str, tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(home.mlflow_uri)
+    run = champion(home, kind).run_id
+    found = Path(mlflow.artifacts.download_artifacts(run_id=run, artifact_path="model_card.md", dst_path=str(tmp_path))).read_text()
+    assert f"# Model card: {kind} of shop 'corner_shop'" in found and "users: light" in found and "nan" not in found
+    assert champion(home, kind).content in found
 
 
 @pytest.mark.parametrize("kind", ["retriever", "ranker", "writer"])
@@ -129,6 +158,29 @@ def test_training_rows_equal_what_serving_computes(home: ShopHome) -> None:
     index = np.array([matrix.index[str(product)] for product in retrievers.product_ids[found.index]])
     served = ranker_matrix(user, matrix, index, now.timestamp() + 1e-6, weights, found.scores, found.ranks)
     np.testing.assert_allclose(trained, served, rtol=1e-5, atol=1e-5)
+
+
+def test_the_stack_answers_as_it_was_measured(home: ShopHome) -> None:
+    chosen = settings(home.root.parent)
+    shop = pipeline.open_shop(home, chosen)
+    cut = shop.periods.test
+    people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, chosen)
+    retrievers = shop.retrievers(cut, Params(), [0.1] * 8)
+    weights = np.full(8, 0.1, np.float32)
+    scored = dataset.Scored.of(people, retrievers, shop.reader, weights, 30)
+    ranker = SimpleNamespace(score=lambda rows: np.nan_to_num(rows).sum(axis=1))
+    answers = Stack(retrievers, weights, ranker, shop.reader, 30).answers(people.people)
+    for answer, ranking in zip(answers, scored.ranked(ranker.score), strict=True):
+        assert answer.ranking().tolist() == ranking[:10].tolist()
+
+
+def test_newcomers_are_those_without_an_earlier_act(home: ShopHome) -> None:
+    chosen = settings(home.root.parent)
+    shop = pipeline.open_shop(home, chosen)
+    about = (shop.events, shop.kind, shop.periods.test, shop.periods.end, shop.reader, chosen)
+    known, new = dataset.audience(*about), dataset.audience(*about, newcomers=True)
+    assert new.people and not any(new.before) and all(known.before) and all(new.wanted)
+    assert not {person.user_id for person in known.people} & {person.user_id for person in new.people}
 
 
 def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path) -> None:
