@@ -42,6 +42,7 @@ from training.ablation import Loss
 from training.dataset import Audience, Catalogue
 from training.errors import TrainingError
 from training.labels import JUST_BEFORE, Periods
+from training.past import Past
 from training.pipeline import METHODS, Timings
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
@@ -51,6 +52,7 @@ from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
+from training.slices import OUT_OF_REACH, Outcomes, Sliced, lines, sliced
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,6 @@ WATCHED = 1_500
 AT_ONCE = 2_000
 """Users whose feature rows are in memory together."""
 TREES = (100, 200, 300, 400)
-OUT_OF_REACH = 10**6
 
 Ranks = NDArray[np.int64]
 
@@ -216,6 +217,7 @@ class Run:
     params: dict[str, float]
     trees: int
     ablation: dict[str, Loss]
+    slices: Sliced
 
 
 def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leave_out: bool = False) -> Run:
@@ -255,12 +257,23 @@ def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: 
         ranks = rows.ranks(ranker.score(rows.matrix))
     milliseconds = (time.monotonic() - started) * 1000 / rows.users
     with timings.step("test: single retrievers"):
-        test = {METHODS[name]: figures_of(retriever_ranks(final, name, second.people)) for name in RETRIEVERS}
-    test["full stack"] = figures_of(ranks)
+        found = {METHODS[name]: retriever_ranks(final, name, second.people) for name in RETRIEVERS} | {"full stack": ranks}
+    test = {method: figures_of(each) for method, each in found.items()}
+    slices = slices_of(second, final, found, valid, seed)
     test["full stack"]["recall_candidates"] = float((ranks < OUT_OF_REACH).mean())
     models = {method: {**{f"valid_{k}": v for k, v in valid[method].items()}, **{f"test_{k}": v for k, v in test[method].items()}} for method in test}
     log.info("Seed %d: %s", seed, json.dumps(timings.seconds))
-    return Run(models, sum(fitting.values()) / 60, milliseconds, dict(vars(params)), trees, left_out)
+    return Run(models, sum(fitting.values()) / 60, milliseconds, dict(vars(params)), trees, left_out, slices)
+
+
+def slices_of(stage: Stage, retrievers: RetrieverSet, ranks: Mapping[str, Ranks], valid: Mapping[str, Mapping[str, float]], seed: int) -> Sliced:
+    """The stack beside the single method whose NDCG@10 is best on the validation targets, slice by slice."""
+    baseline = max((METHODS[name] for name in RETRIEVERS), key=lambda method: valid[method]["ndcg@10"])
+    end = stage.events["event_time"].max().to_pydatetime() + timedelta(days=1)
+    past = Past.of(stage.events, "purchase", end, retrievers.products, stage.reader)
+    product = np.array([next(iter(each)) for each in stage.people.targets(retrievers).products], np.int64)
+    outcomes = Outcomes(np.arange(len(product)), product, np.zeros(len(product), bool), len(product), ranks)
+    return sliced(outcomes, past, stage.people.before, "full stack", baseline, [METHODS["popular"]], seed)
 
 
 def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -292,7 +305,7 @@ def _stage(interactions: pd.DataFrame, items: pd.DataFrame, known: Sequence[str]
 
 
 def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
-    """The JSON: the full stack's mean over seeds, its spread, and every method."""
+    """The JSON: the full stack's mean over seeds, its spread, and every method; slices of the first seed, and those the baseline wins in each."""
     methods = next(iter(runs.values())).models
     values = {m: {name: [run.models[m][name] for run in runs.values()] for name in methods[m]} for m in methods}
     models = {m: {name: float(np.mean(found)) for name, found in each.items()} for m, each in values.items()}
@@ -306,6 +319,7 @@ def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
         "protocol": protocol, "figures": {**models["full stack"], **cost}, "spread": spread, "models": models, "seeds": list(runs),
         "parameters": {str(seed): {**run.params, "trees": run.trees} for seed, run in runs.items()},
         "ablation": {name: vars(loss) for run in runs.values() for name, loss in run.ablation.items()},
+        "slices": next(iter(runs.values())).slices.json(), "slices_lost": {str(seed): list(run.slices.lost) for seed, run in runs.items()},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "commit": _commit(),
     }  # fmt: skip
@@ -345,7 +359,7 @@ def main() -> None:
             found = report(runs, "leave-one-out")
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"After seed {seed}:\n{table(found)}", flush=True)
+            print("\n".join([f"After seed {seed}:", table(found), *lines(runs[seed].slices)]), flush=True)
     except StoryshelfError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

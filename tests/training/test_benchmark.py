@@ -49,6 +49,12 @@ def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path:
     assert losses["without the ranker"]["figure"] < run.models["full stack"]["valid_ndcg@10"]
     assert losses["without the ranker"]["lost"] == pytest.approx(run.models["full stack"]["valid_ndcg@10"] - losses["without the ranker"]["figure"])
     assert "without next_item" in losses
+    baseline = max((name for name in run.models if name != "full stack"), key=lambda name: run.models[name]["valid_ndcg@10"])
+    whole = found["slices"]["slices"][0]
+    assert found["slices"]["baseline"] == baseline and whole["targets"] == USERS
+    for method in ("full stack", baseline):
+        assert whole["methods"][method]["ndcg_10"]["value"] == pytest.approx(run.models[method]["test_ndcg@10"])
+    assert found["slices_lost"] == {"1": list(run.slices.lost)}
 
 
 def test_no_target_reaches_the_features(folder: Path, tmp_path: Path) -> None:
