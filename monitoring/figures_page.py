@@ -20,6 +20,13 @@ SHOPS = {
     "demo": "SIMULATED: this shop does not exist ([simulator.md](simulator.md)). It needs no `DATA=`.",
 }
 SIMULATED = "demo_simulated"
+BEHAVIOUR = {
+    "similar_lists_lower": "similar histories: more of the first ten in common than two people drawn at random",
+    "dislike_falls_lower": "a stated dislike: how far its category falls, share of the list",
+    "complement_rises_lower": "a purchase: how far a complement rises, share of the list",
+    "new_user_popularity": "somebody unknown: products that fewer users took than what is shown, mean share",
+    "empty_lists": "empty lists",
+}
 
 
 def page() -> str:
@@ -57,12 +64,57 @@ def _ranking(report: Mapping[str, Any]) -> Iterator[str]:
                 "",
                 f"{title}, {users:,} users:",
                 "",
-                "| | " + " | ".join(name.upper().replace("_", "@") for name in MEASURES) + " |",
+                "| | " + " | ".join(map(_name, MEASURES)) + " |",
                 "|---|---|---|---|---|",
             )
             for method, slices in report["figures"].items():
                 yield f"| {method} | " + " | ".join(f"{slices[part][name]:.4f}" for name in MEASURES) + " |"
     yield ""
+    yield from _slices(report.get("slices", {}))
+    yield from _behaviour(report.get("behaviour", {}))
+
+
+def _slices(found: Mapping[str, Any]) -> Iterator[str]:
+    """Nothing for a report that has none."""
+    if not found.get("slices"):
+        return
+    ranker, baseline = found["stack"], found["baseline"]
+    for cold, title in ((False, "Slices"), (True, "Cold start")):
+        parts = [part for part in found["slices"] if (part["kind"] == "cold start") is cold]
+        if not parts:
+            continue
+        methods = list(dict.fromkeys(method for part in parts for method in part["methods"]))
+        yield f"{title}, NDCG@10 with 95 % intervals over users; the lead of the {ranker} is over {baseline}, the best alone in the tuning period:"
+        yield from ("", "| | users | targets | " + " | ".join(methods) + " | lead |", "|---|---|---|" + "---|" * (len(methods) + 1))
+        for part in parts:
+            name = part["name"] if part["kind"] in ("all", "cold start") else f"{part['kind']}: {part['name']}"
+            values = [_interval(part["methods"][method]["ndcg_10"]) if method in part["methods"] else "" for method in methods]
+            lead = _interval(part["lead"]["ndcg_10"], "+") + (f", **lost** by {' and '.join(map(_name, part['lost']))}" if part["lost"] else "")
+            yield f"| {name} | {part['users']:,} | {part['targets']:,} | " + " | ".join(values) + f" | {lead} |"
+        yield ""
+    cuts = {name: int(value) for name, value in found["cuts"].items()}
+    yield f"Light users had taken up to {cuts['light_up_to']} products, heavy ones more than {cuts['heavy_above']}."
+    yield f"The head is {cuts['head_products']:,} products."
+    yield ""
+
+
+def _behaviour(found: Mapping[str, float]) -> Iterator[str]:
+    """Nothing for a report that has none."""
+    if not found:
+        return
+    yield from ("Behavioural tests (lower ends of one-sided 95 % intervals; what they mean: [models.md](models.md)):", "", "| | |", "|---|---|")
+    for metric, title in BEHAVIOUR.items():
+        few = found.get(f"{metric.removesuffix('_lower')}_people", 0.0)
+        yield f"| {title} | " + (f"{found[metric]:.4f}" if metric in found else f"not tried, {few:.0f} people could be asked") + " |"
+    yield ""
+
+
+def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
+    return f"{estimate['value']:{sign}.4f} [{estimate['low']:{sign}.4f}, {estimate['high']:{sign}.4f}]"
+
+
+def _name(measure: str) -> str:
+    return measure.upper().replace("_", "@")
 
 
 def main() -> None:
