@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_repo.vectors import RANKER_FEATURES
 from training.dataset import Person, Scored
-from training.evaluate import K, coverage, diversity, ndcgs
+from training.evaluate import K, ndcgs
 from training.ranker.policy import NO_RULES, RULES, Choice, Offers, ShelfPolicy, choose, draw_of, vetoes, wanted_of, wanted_shares
 from training.retrieval.contract import Products
 
@@ -145,7 +145,7 @@ def rows(
 
 
 def _row(name: str, choices: Sequence[Choice], rankings: Sequence[Index], ndcg: Doubles, change: Doubles, products: Products, k: int) -> Row:
-    categories = [str(category) for category in products.categories]
+    categories = products.categories
     candidates = max(sum(len(choice.kept_off) for choice in choices), 1)
     shown = [len(choice.places) for choice in choices]
     removed = {rule: sum(choice.removed().get(rule, 0) for choice in choices) / candidates for rule in RULES}
@@ -154,8 +154,8 @@ def _row(name: str, choices: Sequence[Choice], rankings: Sequence[Index], ndcg: 
         float(ndcg.mean()),
         float(change.mean()),
         float(change.std(ddof=1) / np.sqrt(len(change))) if len(change) > 1 else 0.0,
-        diversity(rankings, categories, k),
-        coverage(rankings, len(categories), k),
+        float(np.mean([len(set(categories[ranking[:k]])) / min(len(ranking), k) for ranking in rankings if len(ranking)] or [0.0])),
+        len(set(np.concatenate(rankings).tolist())) / max(len(products), 1),
         {rule: share for rule, share in removed.items() if share},
         sum(choice.placed.count("exploration") for choice in choices) / max(sum(shown), 1),
         float(np.mean(shown)),

@@ -320,7 +320,7 @@ def _gain(network: Network, goods: Goods, steps: Steps, params: SequentialParams
     for items, gaps, bought, follows in _batches(steps, params, np.random.default_rng(0)):
         there = follows >= 0
         found, wanted = network(items, gaps, bought, table)[there], follows[there]
-        for some, right in zip(found.split(SCORED), wanted.split(SCORED), strict=True):
+        for some, right in zip(torch.split(found, SCORED), torch.split(wanted, SCORED), strict=True):
             scores = some @ table.T
             ranks = (scores >= scores.gather(1, right[:, None])).sum(dim=1)
             gains.append(1.0 / torch.log2(1.0 + ranks))
