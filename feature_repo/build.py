@@ -38,7 +38,7 @@ from feature_repo.packed_store import PackedFile
 from feature_repo.settings import Settings
 from feature_repo.sources import READERS
 from feature_repo.store import Build, current, materialise
-from feature_repo.transforms import interest, products, social
+from feature_repo.transforms import circle, interest, products, social
 from feature_repo.transforms.acts import acts
 from feature_repo.windows import Declared, execute
 from feature_repo.workbench import Workbench
@@ -88,7 +88,7 @@ class _Stages:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._bar = tqdm(total=9, disable=None if self.progress else True, unit="step")
+        self._bar = tqdm(total=11, disable=None if self.progress else True, unit="step")
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -138,6 +138,9 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
     with stage("interests"):
         rows["user_interest"] = _write(bench, folder, "user_interest", "users", interest.interests(bench))
         rows["user_history"] = _write(bench, folder, "user_history", "users", interest.history(bench))
+    with stage("circles"):
+        rows["user_circle"] = _write(bench, folder, "user_circle", "users", circle.circle(bench))
+    with stage("tables"):
         for view, entity, table in _TABLES:
             rows[view] = _write(bench, folder, view, entity, table)
     counts = {name: int(bench.frame(f"select count(*) as n from {name}")["n"][0]) for name in ("users", "items")}

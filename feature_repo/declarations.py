@@ -9,7 +9,7 @@ from feature_repo.events import ASPECTS, TONES
 from feature_repo.events import SIGNALS as SIGNALS  # shared with the constants below
 from feature_repo.windows import Ratio, Windowed
 
-RETRIEVERS = ("popular", "item_to_item", "next_item", "linear", "sequential", "embedding", "repeat")
+RETRIEVERS = ("popular", "item_to_item", "next_item", "linear", "sequential", "social", "embedding", "repeat")
 """Retrievers whose scores and ranks the ranker sees; the names of their columns follow."""
 
 HALF_LIFE = timedelta(days=60)
@@ -18,6 +18,8 @@ INTEREST_SIZE = 32
 """Strongest interests kept per user (K)."""
 HISTORY_SIZE = 256
 """Products last acted on kept per user (H)."""
+CIRCLE_SIZE = 100
+"""Products of a user's circle kept, the strongest."""
 EMBEDDING_SIZE = 64
 
 SIGNAL_STRENGTH = (0.1, 0.4, 1.0, 0.6, 0.1, 0.1, 3.0, 3.0)

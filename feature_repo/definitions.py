@@ -62,6 +62,12 @@ USER_HISTORY: _Schema = (
     ("history_last_purchase_at", Array(Float64), "Unix seconds of the last purchase, 0 where there was none."),
     ("history_last_view_at", Array(Float64), "Unix seconds of the last view, click or cart, 0 where there was none."),
 )
+USER_CIRCLE: _Schema = (
+    ("circle_products", Array(String), "Products that followed people and other members of the groups chose, strongest first, at most 100."),
+    ("circle_weights", Array(Float32), "Decayed sum of what each person's choice counts; a group counts as its members' mean."),
+    ("circle_people", Array(Float32), "Different people among them who bought it or rated it well; there may be more, never fewer."),
+    ("circle_at", Float64, "Unix seconds as of which the weights are decayed; readers let them decay on to the moment they ask about."),
+)
 PRODUCT_OFFER: _Schema = (
     ("product_title", String, "Title."),
     ("product_category", String, "Category."),
@@ -131,6 +137,7 @@ def definitions(features: Path) -> Definitions:
         view("user_preferences", user, _fields(USER_PREFERENCES), "Stated likes, dislikes and language; one row per change."),
         view("user_interest", user, _fields(USER_INTEREST), "Decayed signals per category and brand; one row per active hour and midnight after."),
         view("user_history", user, _fields(USER_HISTORY), "Products acted on; one row per active hour and midnight after."),
+        view("user_circle", user, _fields(USER_CIRCLE), "Products that the people they are tied to chose; one row per UTC day with an act."),
         view("product_activity", product, _windowed_fields(PRODUCT_ACTIVITY), "Popularity, returns, ratings, click rate; one row per change."),
         view("product_offer", product, _fields(PRODUCT_OFFER), "Price, stock, category, brand; one row per change."),
         view("product_market", product, _fields(PRODUCT_MARKET), "The product among its category, brand and shop; whole UTC days."),
@@ -143,6 +150,7 @@ def definitions(features: Path) -> Definitions:
         ],
         by_name["user_interest"],
         by_name["user_history"],
+        by_name["user_circle"],
         by_name["product_activity"][["product_last_purchase_at"]],
         by_name["product_offer"][["product_category", "product_brand", "product_price", "product_first_seen_at"]],
         by_name["product_market"][["product_price_rank"]],
@@ -171,7 +179,7 @@ def definitions(features: Path) -> Definitions:
         FeatureService(name="ranker_v1", features=[*views, on_demand], description="What the ranker sees."),
         FeatureService(
             name="retriever_v1",
-            features=[by_name[n] for n in ("user_history", "user_interest", "product_activity", "product_offer", "product_text")],
+            features=[by_name[n] for n in ("user_history", "user_interest", "user_circle", "product_activity", "product_offer", "product_text")],
             description="What retrievers and the profile see.",
         ),
         FeatureService(
@@ -211,7 +219,7 @@ def _windowed_fields(declared: tuple[Windowed | Ratio, ...]) -> list[Field]:
 _scanned = definitions(Path(os.environ.get("STORYSHELF_FEATURES", ".")))
 user, product = _scanned.entities
 (
-    user_activity, user_copy_taste, user_social, user_preferences, user_interest, user_history,
+    user_activity, user_copy_taste, user_social, user_preferences, user_interest, user_history, user_circle,
     product_activity, product_offer, product_market, product_text,
 ) = _scanned.views  # fmt: skip
 user_product_view = _scanned.on_demand

@@ -15,7 +15,7 @@ from feature_repo.events import SIGNALS
 from feature_repo.home import ShopHome
 from feature_repo.packed_store import PackedFile
 from feature_repo.store import Build, features_of, repo_config
-from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, decayed, pair_features
+from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, decayed, faded, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS, assemble
 
 Floats = NDArray[np.float32]
@@ -25,7 +25,7 @@ USER_TIMES = ("user_first_event_at", "user_last_event_at", "user_last_view_at", 
 USER_TEXTS = ("user_language", "user_country")
 PRODUCT_TIMES = ("product_first_seen_at", "product_last_purchase_at")
 PRODUCT_TEXTS = ("product_title", "product_category", "product_category_path", "product_brand")
-_USER_VIEWS = ("user_activity", "user_copy_taste", "user_social", "user_preferences", "user_interest", "user_history")
+_USER_VIEWS = ("user_activity", "user_copy_taste", "user_social", "user_preferences", "user_interest", "user_history", "user_circle")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,18 @@ class History:
     last_view_at: Doubles  # float64[H]
 
 
+@dataclass(frozen=True)
+class Circle:
+    """Products that the people a user is tied to chose, as of the moment they were read for, strongest first; C may be 0."""
+
+    products: tuple[str, ...]
+    weights: Floats  # float32[C]
+    people: Floats  # float32[C], different people who took it, at the least
+
+
 NO_INTERESTS = Interests((), np.zeros((0, 8), np.float32), np.zeros(0))
 NO_HISTORY = History((), np.zeros(0, np.float32), np.zeros(0), np.zeros(0))
+NO_CIRCLE = Circle((), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class UserRow:
     texts: dict[str, str | None]  # by the names of USER_TEXTS
     interests: Interests = NO_INTERESTS
     history: History = NO_HISTORY
+    circle: Circle = NO_CIRCLE
 
     def values(self) -> dict[str, float]:
         """Scalars by name, for journal and explanations."""
@@ -139,21 +150,28 @@ class ProductMatrix:
 
     def user_side(self, user: UserRow) -> UserSide:
         """What `pair_features` needs of one user, in this matrix's codes."""
-        interests, history = user.interests, user.history
+        interests, history, circle = user.interests, user.history, user.circle
         return UserSide(
             interest=np.array([[self.codes.get(key, -1) for key in interests.keys]], np.int32).reshape(1, -1),
             signals=interests.signals[None],
             interest_last_at=interests.last_at[None],
-            history=np.array([[self.index.get(product, -1) for product in history.products]], np.int32).reshape(1, -1),
+            history=self._codes(history.products),
             purchase_count=history.purchases[None],
             last_purchase_at=history.last_purchase_at[None],
             last_view_at=history.last_view_at[None],
+            circle=self._codes(circle.products),
+            circle_weight=circle.weights[None],
+            circle_people=circle.people[None],
             price_mean=np.array([user.scalar("user_price_mean_90d")], np.float32),
             price_rank=np.array([user.scalar("user_price_rank_90d")], np.float32),
             first_event_at=np.array([user.at["user_first_event_at"]]),
             last_event_at=np.array([user.at["user_last_event_at"]]),
             user_last_purchase_at=np.array([user.at["user_last_purchase_at"]]),
         )
+
+    def _codes(self, products: tuple[str, ...]) -> Codes:
+        """int32[1, n]: rows of products, -1 for one that is not there."""
+        return np.array([[self.index.get(product, -1) for product in products]], np.int32).reshape(1, -1)
 
 
 def ranker_matrix(
@@ -200,6 +218,7 @@ class UserReader:
             texts={name: values[name].string_val or None if name in values else None for name in USER_TEXTS},
             interests=_interests(values, now),
             history=_history(values),
+            circle=_circle(values, now),
         )
 
 
@@ -228,6 +247,13 @@ def _history(values: dict[str, Value]) -> History:
         np.array(values["history_last_purchase_at"].double_list_val.val),
         np.array(values["history_last_view_at"].double_list_val.val),
     )
+
+
+def _circle(values: dict[str, Value], now: float) -> Circle:
+    if "circle_products" not in values:
+        return NO_CIRCLE
+    weights = np.array(values["circle_weights"].float_list_val.val, np.float32) * faded(np.array(_number(values.get("circle_at"))), np.array(now))
+    return Circle(tuple(values["circle_products"].string_list_val.val), weights, np.array(values["circle_people"].float_list_val.val, np.float32))
 
 
 def _numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> Floats:

@@ -39,13 +39,17 @@ class Build:
         """The one that holds now. Whoever reads more than once keeps this object: a later build takes the place of `current`, not of this folder.
 
         Raises:
-            FeatureRepoError: no features were built yet.
+            FeatureRepoError: no features were built yet, or by a program that knew other views.
         """
         try:
             folder = current(home).resolve(strict=True)
             about = json.loads((folder / _ABOUT).read_text())
         except (OSError, ValueError) as error:
             raise FeatureRepoError(f"Shop '{home.shop}' has no features yet: run `make features SHOP={home.shop}`.") from error
+        if missing := [view.name for view in definitions(Path()).views if not (folder / f"{view.name}.parquet").exists()]:
+            raise FeatureRepoError(
+                f"The features of shop '{home.shop}' are of another version (no {', '.join(missing)}): run `make train SHOP={home.shop}`."
+            )
         return cls(folder, about["version"], datetime.fromisoformat(about["as_of"]), about["embedding_version"], about["derived_categories"])
 
     def seal(self) -> None:

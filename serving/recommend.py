@@ -128,7 +128,7 @@ class Recommender:
     ) -> Shelf:
         rules = wish.bound(self.rules)
         with clock.stage("retrieve"):
-            found = shop.retrievers.retrieve(user.history, now, max(self.candidates, 2 * wish.n), interests=user.interests)
+            found = shop.retrievers.retrieve(user.history, now, max(self.candidates, 2 * wish.n), interests=user.interests, circle=user.circle)
             rows = shop.row_of[found.index]
             here = rows >= 0
             rows, asked, ranks = rows[here], found.scores[here], found.ranks[here]

@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.declarations import SIGNALS
-from feature_repo.online import History, Interests, ProductMatrix
-from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, decayed, pair_features
+from feature_repo.online import Circle, History, Interests, ProductMatrix
+from feature_repo.transforms.affinity import ProductSide, RequestSide, UserSide, decayed, faded, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, RANKER_FEATURES, USER_SCALARS, assemble
 from training.evaluate import Ranking, Targets
 from training.labels import JUST_BEFORE, Labels, Periods, arrival_order
@@ -75,11 +75,16 @@ class Person:
     scalars: Floats
     interests: Interests
     history: History
+    circle: Circle
     times: Mapping[str, float]
 
     @property
     def moment(self) -> datetime:
         return datetime.fromtimestamp(self.at, UTC)
+
+
+_ARRAYS = ("interest_", "history_", "circle_")
+"""What the columns of the views that hold arrays begin with."""
 
 
 def people(reader: Reader, user_ids: Sequence[str], at: Sequence[datetime]) -> list[Person]:
@@ -90,9 +95,9 @@ def people(reader: Reader, user_ids: Sequence[str], at: Sequence[datetime]) -> l
     frame = pd.DataFrame({"user_id": list(user_ids), "event_timestamp": times - JUST_BEFORE})
     found = reader("user", frame)
     scalars = _numbers(found, USER_SCALARS)
-    absolute = [name for name in found.columns if name.endswith("_at") and not name.startswith(("history_", "interest_"))]
+    absolute = [name for name in found.columns if name.endswith("_at") and not name.startswith(_ARRAYS)]
     numbers = {name: found[name].to_numpy(np.float64, na_value=np.nan) for name in absolute}
-    lists = {name: found[name].tolist() for name in found.columns if name.startswith(("history_", "interest_"))}
+    lists = {name: found[name].tolist() for name in found.columns if name.startswith(_ARRAYS)}
     moments = [moment.timestamp() for moment in times]
     return [
         Person(
@@ -101,6 +106,7 @@ def people(reader: Reader, user_ids: Sequence[str], at: Sequence[datetime]) -> l
             scalars[row],
             _interests(lists, row, moments[row]),
             _history(lists, row),
+            _circle(lists, row, moments[row]),
             {name: float(numbers[name][row]) for name in absolute},
         )
         for row, user in enumerate(user_ids)
@@ -134,6 +140,12 @@ def _history(lists: Mapping[str, list[Any]], row: int) -> History:
     )
 
 
+def _circle(lists: Mapping[str, list[Any]], row: int, now: float) -> Circle:
+    weights, counts = (np.array(_list(lists[name][row]), np.float32) for name in ("circle_weights", "circle_people"))
+    at = np.nan_to_num(np.array(lists["circle_at"][row], np.float64))
+    return Circle(tuple(_list(lists["circle_products"][row])), weights * faded(at, np.array(now)), counts)
+
+
 @dataclass(frozen=True)
 class Group:
     """A label group: who and when, the retrieved candidates, and `relevance` of products (0 for every other one). `shown` are exposed products."""
@@ -151,7 +163,7 @@ def groups_of(labels: Labels, reader: Reader, retrievers: Sequence[RetrieverSet]
     for person, at, relevance, shown in zip(people(reader, labels.user_ids, labels.at), labels.at, labels.relevance, labels.shown, strict=True):
         window = max(0, sum(cut <= at for cut in periods.cuts) - 1)
         retriever = retrievers[window]
-        candidates = retriever.retrieve(person.history, at, settings.candidates, person.interests)
+        candidates = retriever.retrieve(person.history, at, settings.candidates, person.interests, person.circle)
         proposed = {str(retriever.product_ids[position]) for position in candidates.index}
         if proposed.union(shown) & relevance.keys():
             found.append(Group(person, window, candidates, relevance, shown))
@@ -260,7 +272,7 @@ class _ProductTable:
     def user(self, person: Person) -> UserSide:
         """The person in this table's numbering, as one row."""
         scalar = dict(zip(USER_SCALARS, person.scalars.tolist(), strict=True))
-        interests, history = person.interests, person.history
+        interests, history, circle = person.interests, person.history, person.circle
         return UserSide(
             self._codes(interests.keys)[None],
             interests.signals[None],
@@ -269,6 +281,9 @@ class _ProductTable:
             history.purchases[None],
             history.last_purchase_at[None],
             history.last_view_at[None],
+            self._codes(circle.products)[None],
+            circle.weights[None],
+            circle.people[None],
             np.array([scalar["user_price_mean_90d"]], np.float32),
             np.array([scalar["user_price_rank_90d"]], np.float32),
             np.array([person.times["user_first_event_at"]]),
@@ -346,7 +361,7 @@ class Scored:
     @classmethod
     def of(cls, people: Audience, retriever: RetrieverSet, reader: Reader, weights: Floats, count: int) -> "Scored":
         """`retriever` fitted before what `people` wanted, `count` candidates from each of its parts, `weights` float32[8] of the profile."""
-        candidates = [retriever.retrieve(person.history, person.moment, count, person.interests) for person in people.people]
+        candidates = [retriever.retrieve(person.history, person.moment, count, person.interests, person.circle) for person in people.people]
         slates = [full_slate(person, found, retriever) for person, found in zip(people.people, candidates, strict=True)]
         return cls(people, people.targets(retriever), tuple(candidates), tuple(feature_rows(slates, reader, weights)))
 

@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 
 METHODS = {
     "popular": "popularity", "item_to_item": "item-to-item", "next_item": "next item", "linear": "linear autoencoder",
-    "sequential": "sequential transformer", "embedding": "text embedding", "repeat": "own purchases",
+    "sequential": "sequential transformer", "social": "social circle", "embedding": "text embedding", "repeat": "own purchases",
 }  # fmt: skip
 """What each retriever is called when it stands alone in the table beside the ranker."""
 

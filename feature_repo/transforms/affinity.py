@@ -35,6 +35,8 @@ PAIR_FEATURES: tuple[tuple[str, str], ...] = (
     ("up_days_since_view", "Days since the user viewed this product."),
     ("up_category_days", "Days since the user last acted on the product's category."),
     ("up_brand_days", "Days since the user last acted on the product's brand."),
+    ("up_circle_weight", "What the product counts in the user's circle: choices of followed people and group members, decayed; 0 for none."),
+    ("up_circle_people", "People of the circle who bought the product or rated it well, at the least."),
     ("user_hours_since_event", "Hours since the user's last act."),
     ("user_days_since_purchase", "Days since the user's last purchase."),
     ("user_days_since_first", "Days since the user's first act."),
@@ -61,6 +63,9 @@ class UserSide:
     purchase_count: Floats  # float32[u, H]
     last_purchase_at: Doubles  # float64[u, H]
     last_view_at: Doubles  # float64[u, H]
+    circle: Codes  # int32[u, C], product codes
+    circle_weight: Floats  # float32[u, C], as of now
+    circle_people: Floats  # float32[u, C]
     price_mean: Floats  # float32[u], user_price_mean_90d
     price_rank: Floats  # float32[u], user_price_rank_90d
     first_event_at: Doubles  # float64[u]
@@ -121,6 +126,8 @@ def pair_features(user: UserSide, product: ProductSide, request: RequestSide) ->
     column["up_purchases"][:] = own["purchases"]
     column["up_days_since_purchase"][:] = _days(now, own["purchase_at"])
     column["up_days_since_view"][:] = _days(now, own["view_at"])
+    column["up_circle_weight"][:] = _of_code(user.circle, product.product, user.circle_weight)
+    column["up_circle_people"][:] = _of_code(user.circle, product.product, user.circle_people)
     column["user_hours_since_event"][:] = _days(now, user.last_event_at) * 24
     column["user_days_since_purchase"][:] = _days(now, user.user_last_purchase_at)
     column["user_days_since_first"][:] = _days(now, user.first_event_at)
@@ -135,10 +142,14 @@ def pair_features(user: UserSide, product: ProductSide, request: RequestSide) ->
 
 def decayed(signals: Floats, at: Doubles, now: Doubles) -> Floats:
     """Interest signals float32[..., K, 8] as of `at` (unix seconds, [...]) decayed on to `now`: behaviour and ties, not what was said."""
-    age = np.maximum(now - at, 0.0)
     found = np.array(signals, np.float32)
-    found[..., :6] *= np.exp2(-age / HALF_LIFE.total_seconds())[..., None, None].astype(np.float32)
+    found[..., :6] *= faded(at, now)[..., None, None]
     return found
+
+
+def faded(at: Doubles, now: Doubles) -> Floats:
+    """What is left at `now` of 1 as of `at` (unix seconds): float32 of the same shape."""
+    return np.asarray(np.exp2(-np.maximum(now - at, 0.0) / HALF_LIFE.total_seconds()), np.float32)
 
 
 def pair_frame(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +167,8 @@ def pair_frame(inputs: pd.DataFrame) -> pd.DataFrame:
 
     interest = _coded(inputs["interest_keys"], code)
     history = _coded(inputs["history_products"], lambda name: code(f"product:{name}"))
-    k, h = interest.shape[1], history.shape[1]
+    circle = _coded(inputs["circle_products"], lambda name: code(f"product:{name}"))
+    k, h, c = interest.shape[1], history.shape[1], circle.shape[1]
     now = numbers("request_at", np.float64)
     signals = ragged("interest_signals", k * 8, np.float32).reshape(len(inputs), k, 8)
     user = UserSide(
@@ -167,6 +179,9 @@ def pair_frame(inputs: pd.DataFrame) -> pd.DataFrame:
         purchase_count=ragged("history_purchases", h, np.float32),
         last_purchase_at=ragged("history_last_purchase_at", h, np.float64),
         last_view_at=ragged("history_last_view_at", h, np.float64),
+        circle=circle,
+        circle_weight=ragged("circle_weights", c, np.float32) * faded(np.nan_to_num(numbers("circle_at", np.float64)), now)[:, None],
+        circle_people=ragged("circle_people", c, np.float32),
         price_mean=numbers("user_price_mean_90d", np.float32),
         price_rank=numbers("user_price_rank_90d", np.float32),
         first_event_at=numbers("user_first_event_at", np.float64),
@@ -216,6 +231,15 @@ def _of_product(user: UserSide, codes: Codes) -> dict[str, NDArray[Any]]:
         "purchase_at": np.where(there, user.last_purchase_at[row, place], 0.0),
         "view_at": np.where(there, user.last_view_at[row, place], 0.0),
     }
+
+
+def _of_code(codes: Codes, wanted: Codes, values: Floats) -> Floats:
+    """float32[n], the value [u, C] of each wanted code; 0 where the user does not have it."""
+    if not codes.shape[1]:
+        return np.zeros(len(wanted), np.float32)
+    same = codes == wanted[:, None]
+    row = np.arange(len(wanted)) if len(codes) == len(wanted) else np.zeros(len(wanted), np.intp)
+    return np.where(same.any(axis=1), values[row, same.argmax(axis=1)], np.float32(0))
 
 
 def _share(user: UserSide, weights: Floats, behaviour: Floats) -> Floats:

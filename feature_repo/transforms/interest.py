@@ -45,7 +45,7 @@ def interests(bench: Workbench) -> pa.Table:
     strength = np.abs(signals) @ np.asarray(SIGNAL_STRENGTH, np.float32)
     stated = signals[:, 6:].any(axis=1)  # what was said is kept whatever was done: a dislike is a veto
     order = np.argsort(of * 2**32 + (2**32 - 1 - np.minimum((strength + 1e4 * stated) * 1e4, 2.0**32 - 1).astype(np.int64)), kind="stable")
-    order = order[(_place_in(of[order]) < INTEREST_SIZE) & (strength[order] > 1e-6)]
+    order = order[(place_in(of[order]) < INTEREST_SIZE) & (strength[order] > 1e-6)]
     offsets = np.searchsorted(of[order], np.arange(len(moments["at_us"]) + 1)).astype(np.int32)
     names = pa.array(bench.frame("select name from keys order by key")["name"].astype(str), pa.string())
     flat = pa.array(signals[order].ravel(), pa.float32())
@@ -53,9 +53,9 @@ def interests(bench: Workbench) -> pa.Table:
         {
             "user_id": moments["user_id"],
             "at_us": moments["at_us"],
-            "interest_keys": _lists(offsets, names.take(pa.array(key[order]))),
-            "interest_signals": _lists(offsets * 8, flat),
-            "interest_last_at": _lists(offsets, pa.array(last_at[order], pa.float64())),
+            "interest_keys": lists(offsets, names.take(pa.array(key[order]))),
+            "interest_signals": lists(offsets * 8, flat),
+            "interest_last_at": lists(offsets, pa.array(last_at[order], pa.float64())),
             "interest_at": pa.array(moments["at_us"] / US, pa.float64()),
         }
     )
@@ -80,7 +80,7 @@ def history(bench: Workbench) -> pa.Table:
     row, moment = at_moments(found["user_id"], found["at_us"], found["key"], moments)
     # One sort by one number: moment, then the latest act first. Acts of one moment are told apart by their sequence.
     order = np.argsort(moment * 2**32 - found["place"][row].astype(np.int64), kind="stable")
-    order = order[_place_in(moment[order]) < HISTORY_SIZE]
+    order = order[place_in(moment[order]) < HISTORY_SIZE]
     row, moment = row[order], moment[order]
     offsets = np.searchsorted(moment, np.arange(len(moments["at_us"]) + 1)).astype(np.int32)
     names = pa.array(bench.frame("select name from items order by product_id")["name"].astype(str), pa.string())
@@ -88,10 +88,10 @@ def history(bench: Workbench) -> pa.Table:
         {
             "user_id": moments["user_id"],
             "at_us": moments["at_us"],
-            "history_products": _lists(offsets, names.take(pa.array(found["key"][row]))),
-            "history_purchases": _lists(offsets, pa.array(found["bought"][row].astype(np.float32))),
-            "history_last_purchase_at": _lists(offsets, pa.array(found["purchase_us"][row] / US)),
-            "history_last_view_at": _lists(offsets, pa.array(found["view_us"][row] / US)),
+            "history_products": lists(offsets, names.take(pa.array(found["key"][row]))),
+            "history_purchases": lists(offsets, pa.array(found["bought"][row].astype(np.float32))),
+            "history_last_purchase_at": lists(offsets, pa.array(found["purchase_us"][row] / US)),
+            "history_last_view_at": lists(offsets, pa.array(found["view_us"][row] / US)),
         }
     )
 
@@ -225,7 +225,7 @@ def preference_counts(bench: Workbench) -> None:
     )
 
 
-def _place_in(groups: Array) -> Array:
+def place_in(groups: Array) -> Array:
     """Place of each element within its run of equal neighbours, from 0."""
     if not len(groups):
         return np.zeros(0, np.int64)
@@ -233,5 +233,6 @@ def _place_in(groups: Array) -> Array:
     return np.arange(len(groups)) - np.repeat(starts, np.diff(np.r_[starts, len(groups)]))
 
 
-def _lists(offsets: Array, values: pa.Array) -> pa.Array:
+def lists(offsets: Array, values: pa.Array) -> pa.Array:
+    """Rows of lists from their values one after the other; row n is from offsets[n] to offsets[n + 1]."""
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values)

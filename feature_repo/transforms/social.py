@@ -48,7 +48,7 @@ def social(bench: Workbench) -> None:
     one as of the build's day, then what changes in the days ahead as windows empty. Acts of a day are known from the next day on; decay goes
     on by days.
     """
-    edges = _edges(bench)
+    made = edges(bench)
     last = bench.as_of_us // DAY_US
     active = bench.arrays(f"select distinct user_id, least(at_us // {DAY_US}, {last}) as day from moments order by day, user_id")
     keys = _keys(bench)
@@ -57,35 +57,35 @@ def social(bench: Workbench) -> None:
     state = _State(users, len(keys))
     rows: list[pd.DataFrame] = []
     tops: list[pd.DataFrame] = []
-    ties = _ties(edges, users, last)
-    static = bool((edges["since_day"] <= int(np.min(active["day"], initial=last))).all())
+    ties = ties_on(last, made, users)
+    static = bool((made["since_day"] <= int(np.min(active["day"], initial=last))).all())
     days, starts = np.unique(active["day"], return_index=True)
     ends = np.r_[starts, len(active["day"])][1:]
     for day, start, end in zip(days, starts, ends, strict=True):
         who = np.asarray(active["user_id"][start:end])
-        ties = ties if static else _ties(edges, users, int(day))
-        if len(edges):
+        ties = ties if static else ties_on(int(day), made, users)
+        if len(made):
             state.advance(int(day), acts)
         rows.append(_scalars(who, int(day), ties, state))
-        if len(edges) and len(keys):
+        if len(made) and len(keys):
             tops.append(_top(who, int(day), ties, state))
     rows = rows or [_scalars(np.zeros(0, np.int64), last, ties, state)]  # a shop that knows nobody
-    if len(edges):
-        rows += _ahead(edges, users, last, state, acts)
+    if len(made):
+        rows += _ahead(made, users, last, state, acts)
     bench.add("social", pd.concat(rows, ignore_index=True))
     empty = pd.DataFrame({"user_id": [], "day": [], "key": [], "follow": [], "member": []})
     empty = empty.astype({"user_id": "int32", "day": "int64", "key": "int32"})
     bench.add("social_keys", pd.concat(tops, ignore_index=True) if tops else empty)
 
 
-def _ahead(edges: pd.DataFrame, users: int, last: int, state: "_State", acts: dict[str, dict[str, NDArray[Any]]]) -> list[pd.DataFrame]:
+def _ahead(made: pd.DataFrame, users: int, last: int, state: "_State", acts: dict[str, dict[str, NDArray[Any]]]) -> list[pd.DataFrame]:
     """Rows of tied users for each day after `last` on which a number of theirs changes."""
-    who = np.sort(edges["user_id"].unique()).astype(np.int32)
-    before = _scalars(who, last, _ties(edges, users, last), state)
+    who = np.sort(made["user_id"].unique()).astype(np.int32)
+    before = _scalars(who, last, ties_on(last, made, users), state)
     found = []
     for day in range(last + 1, last + AHEAD_DAYS + 1):
         state.advance(day, acts)
-        now = _scalars(who, day, _ties(edges, users, day), state)
+        now = _scalars(who, day, ties_on(day, made, users), state)
         changed = (now.drop(columns="at_us").to_numpy() != before.drop(columns="at_us").to_numpy()).any(axis=1)
         found.append(now[changed])
         before = now
@@ -186,7 +186,7 @@ def _daily(bench: Workbench, keys: NDArray[Any]) -> dict[str, dict[str, NDArray[
     return {"by_key": {k: np.asarray(v) for k, v in by_key.items()}, "totals": {k: np.asarray(v) for k, v in totals.items()}}
 
 
-def _edges(bench: Workbench) -> pd.DataFrame:
+def edges(bench: Workbench) -> pd.DataFrame:
     """kind, user, target as codes; `since_day`: the first whole day after the tie was made (undated: always)."""
     ties = bench.tables["ties"]
     bench.add("_ties", ties.assign(since_us=ties["since"].dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)).drop(columns="since"))
@@ -198,10 +198,11 @@ def _edges(bench: Workbench) -> pd.DataFrame:
     )
 
 
-def _ties(edges: pd.DataFrame, users: int, day: int) -> Ties:
-    here = edges[edges["since_day"] <= day]
+def ties_on(day: int, made: pd.DataFrame, users: int) -> Ties:
+    """Who is tied to whom at the start of `day`, of the ties `edges` made."""
+    here = made[made["since_day"] <= day]
     follows, groups = here[here["kind"] == "follow"], here[here["kind"] == "group"]
-    count = int(edges["member_of"].max()) + 1 if edges["member_of"].notna().any() else 1
+    count = int(made["member_of"].max()) + 1 if made["member_of"].notna().any() else 1
     return Ties(
         csr_matrix((np.ones(len(follows), np.float32), (follows["user_id"], follows["followed"].astype(int))), (users, users)),
         csr_matrix((np.ones(len(groups), np.float32), (groups["user_id"], groups["member_of"].astype(int))), (users, count)),

@@ -157,6 +157,17 @@ def test_online_values_are_the_historical_values_of_that_moment(home: ShopHome, 
         np.testing.assert_allclose(row.interests.signals.ravel(), past["interest_signals"][number], rtol=1e-6)
         assert list(row.history.products) == list(past["history_products"][number])
         np.testing.assert_array_equal(row.history.last_view_at, past["history_last_view_at"][number])
+        _same_circle(row, past.loc[number], as_of)
+
+
+def _same_circle(row: UserRow, past: pd.Series, now: pd.Timestamp) -> None:
+    """What serving reads is what Feast's table says, decayed on."""
+    tied = isinstance(past["circle_products"], np.ndarray)
+    assert list(row.circle.products) == (list(past["circle_products"]) if tied else [])
+    if tied:
+        left = 2.0 ** (-(now.timestamp() - past["circle_at"]) / HALF_LIFE.total_seconds())
+        np.testing.assert_allclose(row.circle.weights, past["circle_weights"] * left, rtol=1e-6)
+        np.testing.assert_array_equal(row.circle.people, past["circle_people"])
 
 
 def test_feasts_own_online_read_gives_the_same(home: ShopHome, store: FeatureStore) -> None:
@@ -244,6 +255,7 @@ def test_windows_move_on_without_a_build(left_alone: ShopHome, days: float) -> N
         row = reader.read(user, later.timestamp())
         assert row is not None
         np.testing.assert_array_equal(row.scalars, past.loc[number, list(USER_SCALARS)].to_numpy(np.float32, na_value=np.nan))
+        _same_circle(row, past.loc[number], later)
     products = features_of(made.store(), "product", pd.DataFrame({"product_id": matrix.product_ids, "event_timestamp": later}))
     np.testing.assert_array_equal(matrix.column("product_views_7d"), products["product_views_7d"].to_numpy(np.float32, na_value=np.nan))
     counts = [item.name for item in USER_ACTIVITY if isinstance(item, Windowed) and item.measure == "count" and item.window]
@@ -302,6 +314,24 @@ def test_signals_of_the_social_and_preference_kind_reach_the_interests(home: Sho
     table = pd.read_parquet(home.features / "current" / "user_interest.parquet")
     every = np.concatenate([np.reshape(row, (-1, 8)) for row in table["interest_signals"] if len(row)])
     assert {signal for signal, values in zip(SIGNALS, every.T, strict=True) if np.abs(values).max() > 0} == set(SIGNALS)
+
+
+def test_whoever_has_no_ties_has_no_circle(home: ShopHome, as_of: pd.Timestamp) -> None:
+    tied = set(read_tables(home)["ties"]["user_id"])
+    reader = UserReader(home)
+    rows = {user: row for user in _users(home) if (row := reader.read(user, as_of.timestamp()))}
+    assert sum(len(row.circle.products) > 0 for row in rows.values()) > 10
+    assert not [user for user, row in rows.items() if row.circle.products and user not in tied]
+    assert max(row.circle.people.max(initial=0) for row in rows.values()) > 1
+
+
+def test_features_of_another_version_say_what_to_run(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    with prepared(settings, str(SHOP), None) as made:
+        build(made, settings, progress=False)
+    Build.current(made).table("user_circle").unlink()
+    with pytest.raises(FeatureRepoError, match=r"another version.*user_circle.*make train"):
+        Build.current(made)
 
 
 def test_the_fingerprint_is_of_the_service_and_unknown_ones_are_named(home: ShopHome) -> None:

@@ -125,7 +125,7 @@ def test_the_champions_score_a_real_customer(home: ShopHome, tmp_path: Path) -> 
     now = home.clock().now()
     user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]), now.timestamp())
     assert user
-    found = retrievers.retrieve(user.history, now, 20, user.interests)
+    found = retrievers.retrieve(user.history, now, 20, user.interests, user.circle)
     index = np.array([matrix.index[str(product)] for product in retrievers.product_ids[found.index]])
     scores = ranker.score(ranker_matrix(user, matrix, index, now.timestamp(), weights, found.scores, found.ranks))
     assert len(set(scores.tolist())) > 1 and np.isfinite(scores).all()
@@ -152,7 +152,7 @@ def test_training_rows_equal_what_serving_computes(home: ShopHome) -> None:
     catalogue = dataset.Catalogue.of(matrix)
     retrievers = Fitter.before(events, catalogue.products(), now, 1, 1).set(Params(), True, [0.1] * 8, "")
     (person,) = dataset.people(partial(features_of, store), [user.user_id], [now + labels.JUST_BEFORE])
-    found = retrievers.retrieve(user.history, now, 15, user.interests)
+    found = retrievers.retrieve(user.history, now, 15, user.interests, user.circle)
     weights = np.full(8, 0.1, np.float32)
     (trained,) = dataset.feature_rows([dataset.full_slate(person, found, retrievers)], partial(features_of, store), weights)
     index = np.array([matrix.index[str(product)] for product in retrievers.product_ids[found.index]])
@@ -207,7 +207,7 @@ def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path)
         reader = partial(features_of, Build.current(one).store())
         retrievers = Fitter.before(events, catalogue.products(), moment, 1, 1).set(Params(), True, [0.1] * 8, "")
         slates = [
-            dataset.full_slate(person, retrievers.retrieve(person.history, moment, 10, person.interests), retrievers)
+            dataset.full_slate(person, retrievers.retrieve(person.history, moment, 10, person.interests, person.circle), retrievers)
             for person in dataset.people(reader, users, [moment] * len(users))
         ]
         found.append((slates, list(dataset.feature_rows(slates, reader, np.full(8, 0.1, np.float32)))))

@@ -103,6 +103,9 @@ class Query:
     days_since_purchase: Doubles  # float64[h], inf for never
     days_since_view: Doubles  # float64[h], inf for never
     taste: Floats  # float32[n_keys], interest per key from social ties and stated preferences
+    circle: Index  # int32[c], products that those the user is tied to chose
+    circle_weights: Floats  # float32[c], above 0
+    circle_people: Floats  # float32[c], people who took it, at the least
 
 
 class Retriever(Protocol):

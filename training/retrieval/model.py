@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.declarations import RETRIEVERS, SIGNALS
-from feature_repo.online import NO_INTERESTS, History, Interests
+from feature_repo.online import NO_CIRCLE, NO_INTERESTS, Circle, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder
 from training.retrieval.contract import DAY, Doubles, Fitted, Floats, Index, Products, Query, Retriever
@@ -22,6 +22,7 @@ from training.retrieval.next_item import NextItem
 from training.retrieval.popular import Popular
 from training.retrieval.repeat import Repeat
 from training.retrieval.sequential import Sequential
+from training.retrieval.social import Social
 
 FITTED: Mapping[str, Any] = {
     "popular": Popular, "item_to_item": ItemToItem, "next_item": NextItem, "linear": Linear, "sequential": Sequential,
@@ -56,6 +57,7 @@ class Params:
     linear_half_life: float = 0.0
     linear_step: float = 0.8
     linear_penalty: float = 300.0
+    social_agreement: float = 0.0
     embedding_half_life: float = 60.0
     repeat_half_life: float = 0.0
     repeat_power: float = 1.0
@@ -91,23 +93,31 @@ class RetrieverSet:
         self._keys = {str(key): position for position, key in enumerate(keys)}
         made: dict[str, Retriever] = {
             **fitted,
+            "social": Social(len(products), params.social_agreement),
             "embedding": Embedding.of(products, self._keys, params.embedding_half_life, params.view_weight),
             "repeat": Repeat(len(products), params.repeat_half_life, params.view_half_life, params.view_weight, params.repeat_power),
         }
         self.retrievers = {name: made[name] for name in RETRIEVERS}
 
-    def query(self, history: History, as_of: datetime, interests: Interests = NO_INTERESTS) -> Query:
-        """The history in this set's numbering, ages as of `as_of`."""
+    def query(self, history: History, as_of: datetime, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Query:
+        """The history and the circle in this set's numbering, ages as of `as_of`."""
         now = as_of.timestamp()
-        positions = np.array([self._positions.get(str(product), -1) for product in history.products], np.int32)
-        known = positions >= 0
+        positions, others = self._found(history.products), self._found(circle.products)
+        known, there = positions >= 0, others >= 0
         return Query(
             positions[known],
             np.asarray(history.purchases, np.float32)[known],
             _days(now, history.last_purchase_at)[known],
             _days(now, history.last_view_at)[known],
             self._taste(interests),
+            others[there],
+            circle.weights[there],
+            circle.people[there],
         )
+
+    def _found(self, products: Sequence[str]) -> Index:
+        """Positions of products, -1 for one that is not known."""
+        return np.array([self._positions.get(str(product), -1) for product in products], np.int32)
 
     def _taste(self, interests: Interests) -> Floats:
         found = np.zeros(len(self._keys), np.float32)
@@ -118,13 +128,13 @@ class RetrieverSet:
                 found[self._keys[key]] += weight
         return found
 
-    def retrieve(self, history: History, as_of: datetime, k: int, interests: Interests = NO_INTERESTS) -> Candidates:
+    def retrieve(self, history: History, as_of: datetime, k: int, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Candidates:
         """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most k.
 
         A new user gets popular products. In a shop without repeat buying, products already bought are not proposed. An empty catalogue, or
         one in which nothing was ever bought or viewed and the user is new, gives the first k products in the order of ids, without scores.
         """
-        query = self.query(history, as_of, interests)
+        query = self.query(history, as_of, interests, circle)
         barred = np.empty(0, np.int32) if self.repeat_buying else query.items[query.purchases > 0]
         depth = min(k, len(self.product_ids))
         found = [top(retriever.scores(query), depth, barred) for retriever in self.retrievers.values()]
@@ -134,9 +144,9 @@ class RetrieverSet:
             return Candidates(index, nothing, nothing.copy())
         return _merge(found, depth)
 
-    def scores(self, name: str, history: History, as_of: datetime, interests: Interests = NO_INTERESTS) -> Floats:
+    def scores(self, name: str, history: History, as_of: datetime, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Floats:
         """One retriever's score of every product, -inf where it does not propose or may not: float32[n_products]."""
-        query = self.query(history, as_of, interests)
+        query = self.query(history, as_of, interests, circle)
         found = self.retrievers[name].scores(query).copy()
         found[found <= 0] = -np.inf
         if not self.repeat_buying:

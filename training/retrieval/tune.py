@@ -23,6 +23,7 @@ GRID: tuple[tuple[str, tuple[dict[str, Any], ...]], ...] = (
     ("next_item", tuple({"next_step": step, "next_back": back} for step in (0.5, 0.7, 0.9) for back in (0.3, 1.0))),
     ("linear", tuple({"linear_penalty": penalty} for penalty in (100.0, 300.0, 1000.0))),
     ("linear", tuple({"linear_half_life": days, "linear_step": step} for days in (0.0, 60.0) for step in (0.8, 1.0))),
+    ("social", tuple({"social_agreement": power} for power in (0.0, 0.5, 1.0))),
     ("embedding", tuple({"embedding_half_life": days} for days in (0.0, 30.0, 60.0))),
 )
 """One retriever after the other, a few values each; the first best wins. Own products (`similar_self`) only matter where people buy again."""
@@ -51,7 +52,7 @@ def ranking(retriever: RetrieverSet, name: str, people: Audience, k: int = 10) -
     """The first k products of one retriever alone for each person."""
     found = []
     for person in people.people:
-        found.append(top(retriever.scores(name, person.history, person.moment, person.interests), k)[0])
+        found.append(top(retriever.scores(name, person.history, person.moment, person.interests, person.circle), k)[0])
     return found
 
 

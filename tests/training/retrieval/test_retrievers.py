@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from feature_repo.declarations import RETRIEVERS, SIGNALS
-from feature_repo.online import NO_HISTORY, History, Interests
+from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, Circle, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder, ModelMeta
 from training.retrieval.contract import Acts, Products
@@ -56,10 +56,16 @@ def best(retrievers: RetrieverSet, name: str, history: History) -> str:
     return str(retrievers.product_ids[np.argmax(retrievers.scores(name, history, CUT))])
 
 
+def chosen(*products: tuple[str, float, float]) -> Circle:
+    """Products with weight and people."""
+    return Circle(*(np.array(values, np.float32) if number else values for number, values in enumerate(zip(*products, strict=True))))
+
+
 @pytest.mark.parametrize("name", RETRIEVERS)
+@pytest.mark.parametrize("circle", [NO_CIRCLE, chosen(("lens", 2, 3)), chosen(("gone", 2, 3), ("film", 1, 0))], ids=["alone", "lens", "unknown too"])
 @pytest.mark.parametrize("history", [NO_HISTORY, bought(("camera", 1, 3)), bought(("gone", 1, 3))], ids=["nobody", "camera", "unknown product"])
-def test_contract(name: str, history: History) -> None:
-    scores = fitted().scores(name, history, CUT)
+def test_contract(name: str, history: History, circle: Circle) -> None:
+    scores = fitted().scores(name, history, CUT, NO_INTERESTS, circle)
     assert scores.shape == (len(PRODUCTS),) and scores.dtype == np.float32
     assert not np.isnan(scores).any()
 
@@ -148,6 +154,22 @@ def test_embedding_finds_what_reads_alike_and_what_is_liked() -> None:
     stated = Interests(("category:Films", "category:Games"), likes, np.zeros(2))
     scores = retrievers.scores("embedding", NO_HISTORY, CUT, stated)
     assert np.argmax(scores) == PRODUCTS.index("film") and scores[PRODUCTS.index("game")] == -np.inf
+
+
+def test_social_proposes_what_the_circle_chose_and_nothing_else() -> None:
+    circle = chosen(("gone", 9, 9), ("lens", 0.5, 1), ("film", 0.4, 4))
+    scores = fitted().scores("social", bought(("camera", 1, 3)), CUT, NO_INTERESTS, circle)
+    assert [PRODUCTS[place] for place in np.argsort(-scores)[:2]] == ["lens", "film"] and np.isfinite(scores).sum() == 2
+    agreed = fitted(Params(social_agreement=0.5)).scores("social", NO_HISTORY, CUT, NO_INTERESTS, circle)
+    assert np.argmax(agreed) == PRODUCTS.index("film"), "several who agree count for more"
+    assert np.isneginf(fitted().scores("social", bought(("camera", 1, 3)), CUT)).all(), "nobody is tied"
+    found = fitted().retrieve(NO_HISTORY, CUT, 4, circle=circle)
+    assert found.ranks[found.index.tolist().index(PRODUCTS.index("lens")), RETRIEVERS.index("social")] == 1
+
+
+def test_what_the_circle_chose_is_not_proposed_to_whoever_has_it_where_nobody_buys_again() -> None:
+    found = fitted(repeat_buying=False).scores("social", bought(("camera", 1, 3)), CUT, NO_INTERESTS, chosen(("camera", 1, 2), ("lens", 0.1, 1)))
+    assert np.isneginf(found[PRODUCTS.index("camera")]) and np.isfinite(found[PRODUCTS.index("lens")])
 
 
 def test_repeat_goes_by_frequency_then_recency() -> None:
