@@ -5,7 +5,8 @@ contributions decide which of the true ones are told. API, feed, page and e-mail
 
 Nothing names or points at another person. What others do is told as a crowd of at least `CROWD` people: of two, each could tell what the other did
 by leaving out what they did themselves, and so could who knows one of them; three is the usual least number of contributors of a published cell
-(Hundepool et al., Statistical Disclosure Control, 2012, on the threshold rule).
+(Hundepool et al., Statistical Disclosure Control, 2012, on the threshold rule). That a circle chose this very product is told only where
+they are a crowd of a circle of `CIRCLE` or more.
 """
 
 import re
@@ -34,6 +35,8 @@ CROWD = 3
 """Least number of people behind a sentence that tells what others do."""
 EXPLORED_FIRST = 100.0
 """Above any contribution: what was drawn stands on the shelf for the draw, whatever else is true of it."""
+CIRCLE = 10
+"""Least number of people of a circle before what a crowd of it chose is told: of a few, all could be meant."""
 PRICE_GAP = 0.15
 """Place in the category's prices, 0 to 1: within this distance of the shopper's mean a price is called usual for them."""
 
@@ -137,6 +140,12 @@ def _less_bought(item: Shown) -> bool:
     return item.value("product_popularity_rank") < 0.5
 
 
+def _chosen_by_many(item: Shown) -> bool:
+    """Of a shopper who follows people and is in several groups the larger of followed and a mean group counts: nobody is counted twice."""
+    others = item.value("user_comembers") / max(item.value("user_groups"), 1)
+    return item.value("up_circle_people") >= CROWD and bool(np.fmax(item.value("user_followed"), others) >= CIRCLE)
+
+
 def _when(condition: Callable[[Shown], bool]) -> Callable[[Shown, _Known], str | None]:
     return lambda item, known: "" if condition(item) else None
 
@@ -171,6 +180,10 @@ _KINDS = (
         "You looked at {}", "您浏览过{}", of_category=True,
     ),
     _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎", of_category=True),
+    _Kind(
+        "circle_chose", _when(_chosen_by_many), ("up_circle_people", "up_circle_weight", "score_social", "rank_social"),
+        "Several people in your circles chose this", "您的圈子里有多人选了这件商品",
+    ),
     _Kind(
         "bought_brand", _brand_with("purchase"), ("up_brand_behaviour", "up_brand_interest", "up_brand_days"),
         "You bought {} before", "您买过{}的商品",

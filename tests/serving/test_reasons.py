@@ -147,6 +147,25 @@ def test_what_they_know_already_is_nothing_different() -> None:
     assert codes(explored(shown({"up_views_and_buys": 1.0, "up_purchases": 0.0})), profile()) == ["looked_at"]
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"up_circle_people": 3.0, "user_followed": 10.0, "user_groups": 0.0, "user_comembers": 0.0}, True),
+        ({"up_circle_people": 3.0, "user_followed": 0.0, "user_groups": 2.0, "user_comembers": 20.0}, True),
+        ({"up_circle_people": 2.0, "user_followed": 50.0, "user_groups": 1.0, "user_comembers": 900.0}, False),
+        ({"up_circle_people": 3.0, "user_followed": 3.0, "user_groups": 0.0, "user_comembers": 0.0}, False),
+        ({"up_circle_people": 9.0, "user_followed": 9.0, "user_groups": 3.0, "user_comembers": 27.0}, False),
+        ({"up_circle_weight": 9.0, "user_followed": 50.0}, False),
+        ({"up_circle_people": 3.0}, False),
+    ],
+    ids=["followed", "groups", "two people", "all of three", "nine who may be met three times", "one who says much", "nothing known of the circle"],
+)
+def test_that_the_circle_chose_a_product_is_told_only_where_nobody_can_be_meant(values: dict[str, float], told: bool) -> None:
+    found = explain([shown(values, {"up_circle_people": 1.0})], profile(), NOBODY)[0]
+    assert ("circle_chose" in [reason.code for reason in found]) == told
+    assert not any(re.search("[0-9]|follow", reason.text.lower() + reason.text_zh) for reason in found)
+
+
 def test_what_moved_the_score_comes_first() -> None:
     item = shown({"score_embedding": 0.5, "score_item_to_item": 0.4, "product_buyers_90d": 3.0}, {"score_embedding": 0.2, "score_item_to_item": 0.9})
     assert codes(item, profile()) == ["goes_with", "alike"]
