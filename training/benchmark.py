@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -342,8 +343,8 @@ def table(found: Mapping[str, object]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the recommender on a public interaction file.")
-    parser.add_argument("what", choices=["ranking"])
-    parser.add_argument("--data", type=Path, required=True, help="folder with interactions.parquet and items.parquet")
+    parser.add_argument("what", choices=["ranking", "social"], help="leave-one-out, or what social ties add (training/social_benchmark.py)")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the protocol's two files")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--ablation", action="store_true", help="on the first seed, measure what each retriever and group of features adds")
@@ -352,14 +353,20 @@ def main() -> None:
     torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
     try:
         settings = TrainingSettings.read()
+        protocol: tuple[Callable[..., Any], Callable[..., Any], Callable[..., str]] = leave_one_out, partial(report, protocol="leave-one-out"), table
+        if arguments.what == "social":
+            from training import social_benchmark  # its measures are this module's
+
+            protocol = social_benchmark.run, social_benchmark.report, social_benchmark.table
+        measure, summary, shown = protocol
         runs = {}
         for seed in range(1, arguments.seeds + 1):
             with tempfile.TemporaryDirectory(prefix="storyshelf-benchmark-") as scratch:
-                runs[seed] = leave_one_out(arguments.data, seed, settings, Path(scratch), arguments.ablation and seed == 1)
-            found = report(runs, "leave-one-out")
+                runs[seed] = measure(arguments.data, seed, settings, Path(scratch))
+            found = summary(runs)
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-            print("\n".join([f"After seed {seed}:", table(found), *lines(runs[seed].slices)]), flush=True)
+            print(f"After seed {seed}:\n{shown(found)}", flush=True)
     except StoryshelfError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
