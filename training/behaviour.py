@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from feature_repo.declarations import SIGNALS
-from feature_repo.online import NO_HISTORY, NO_INTERESTS, History, Interests
+from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, History, Interests
 from training.dataset import Person, Reader
 from training.dataset import people as people_at
 from training.evaluate import K, Ranking, lower
@@ -218,7 +218,7 @@ def _place(answer: Answer, product: int) -> float:
 def stranger(like: Person) -> Person:
     """Somebody at the same moment of whom nothing is known."""
     nothing = np.full(len(like.scalars), np.nan, np.float32)
-    return Person("", like.at, nothing, NO_INTERESTS, NO_HISTORY, dict.fromkeys(like.times, float("nan")))
+    return Person("", like.at, nothing, NO_INTERESTS, NO_HISTORY, NO_CIRCLE, dict.fromkeys(like.times, float("nan")))
 
 
 def popularity_of(answer: Answer, past: Past) -> float:

@@ -338,6 +338,11 @@ class Audience:
             tuple(self.before[place] for place in places),
         )
 
+    def had(self, retriever: RetrieverSet) -> list[NDArray[np.int32]]:
+        """What each had taken before, as positions in the retriever's products."""
+        positions = {str(product): position for position, product in enumerate(retriever.product_ids)}
+        return [np.array(sorted(positions[product] for product in before if product in positions), np.int32) for before in self.before]
+
     def targets(self, retriever: RetrieverSet) -> Targets:
         """Targets as positions in the retriever's products. One it does not know still counts, with a position nobody can propose."""
         positions = {str(product): position for position, product in enumerate(retriever.product_ids)}

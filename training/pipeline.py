@@ -42,7 +42,7 @@ from training.champion import Champion, compare
 from training.cold_start import cold_start
 from training.content.train import Effort, WriterTraining, train_writer
 from training.dataset import Audience, Catalogue, Reader, Scored
-from training.evaluate import K, Report, evaluate, ndcgs, recall, table, upper
+from training.evaluate import K, Ranking, Report, evaluate, ndcgs, recall, table, upper
 from training.gates import Decision
 from training.labels import Periods
 from training.past import Past
@@ -64,6 +64,10 @@ METHODS = {
     "sequential": "sequential transformer", "social": "social circle", "embedding": "text embedding", "repeat": "own purchases",
 }  # fmt: skip
 """What each retriever is called when it stands alone in the table beside the ranker."""
+
+
+DEPTH = 20
+"""Places of a list that are kept of an evaluation."""
 
 
 @dataclass
@@ -113,6 +117,7 @@ class Measured:
     retriever: Mapping[str, float]
     ranker: Mapping[str, float]
     slices: Sliced
+    outcomes: Outcomes
 
     @property
     def behaviour(self) -> Mapping[str, float]:
@@ -194,7 +199,9 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
     with timings.step("evaluation"):
         stack = Stack(fitted[-1], profile.weights, ranker, shop.reader, settings.candidates)
         best = max(tuned_figures, key=tuned_figures.__getitem__, default="popular")
-        measured = evaluate_all(shop, stack, best, "dislike" in profile.learned, settings)
+        of_new = tune.discovery(fitted[-2], people)
+        best_new = max(of_new, key=of_new.__getitem__, default="popular")
+        measured = evaluate_all(shop, stack, best, best_new, "dislike" in profile.learned, settings)
     with timings.step("champion"):
 
         def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
@@ -216,29 +223,34 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
 
 
-def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, dislikes: bool, settings: TrainingSettings) -> Measured:
+def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, dislikes: bool, settings: TrainingSettings) -> Measured:
     """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start.
 
-    `best_tuned`: the retriever that was best alone on the tuning period, with which the slices are compared; `dislikes`: the shop has some.
+    `best_tuned`: the retriever that was best alone on the tuning period, with which the slices are compared; `best_new`: the one best at products
+    that people had not taken before; `dislikes`: the shop has some.
     """
     cut, retrievers = shop.periods.test, stack.retrievers
     people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
     scored = Scored.of(people, retrievers, shop.reader, stack.weights, settings.candidates)
     targets, candidates = scored.targets, scored.candidates
-    rankings = {METHODS[name]: tune.ranking(retrievers, name, people) for name in RETRIEVERS}
-    rankings["ranker"] = [found[:K] for found in scored.ranked(stack.ranker.score)]
+    ordered = scored.ranked(stack.ranker.score)
+    rankings = {METHODS[name]: tune.ranking(retrievers, name, people, DEPTH) for name in RETRIEVERS}
+    rankings["ranker"] = [found[:DEPTH] for found in ordered]
+    outcomes = Outcomes.of(rankings, targets, DEPTH)
     past = Past.of(shop.events, shop.kind, cut, retrievers.products, shop.reader)
     report = {method: evaluate(found, targets) for method, found in rankings.items()}
     for method, found in rankings.items():
         report[method]["all"] |= beyond_accuracy(found, past, people.before)
     baseline = METHODS[best_tuned]
-    parts = sliced(Outcomes.of(rankings, targets), past, people.before, "ranker", baseline, [METHODS["popular"]], settings.seed)
+    parts = sliced(outcomes, past, people.before, "ranker", baseline, [METHODS["popular"]], settings.seed)
+    if shop.repeat_buying:
+        parts = parts.with_slices(_discovery(retrievers, people, ordered, best_new, settings))
     parts = parts.with_slices(_cold_start(shop, stack, people, best_tuned, settings))
     shared = {"test_users": float(len(people.people))}
     regulars = behaviour.regulars(shop.events, shop.kind, cut, shop.reader, settings.seed)
     behaves = behaviour.behaviours(stack.answers, regulars, past, dislikes, settings.seed)
     if not len(people.people):
-        return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared | behaves, parts)
+        return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared | behaves, parts, outcomes)
     by_user = {method: ndcgs(found, targets.products) for method, found in rankings.items()}
     best = max((METHODS[name] for name in RETRIEVERS), key=lambda method: report[method]["all"]["ndcg_10"])
     bounds = {"above_popular_upper": METHODS["popular"], "above_best_upper": best}
@@ -250,7 +262,19 @@ def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, dislikes: bool, sett
     of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
     of_ranker |= {name: upper(by_user["ranker"] - by_user[method]) for name, method in bounds.items() if len(people.people) > 1}
     of_ranker |= {"slices": float(len(parts.slices)), "slices_lost": float(len(parts.lost))} | behaves
-    return Measured(report, shared | of_retrievers, shared | of_ranker, parts)
+    return Measured(report, shared | of_retrievers, shared | of_ranker, parts, outcomes)
+
+
+def _discovery(
+    retrievers: RetrieverSet, people: Audience, ordered: Sequence[Ranking], best_new: str, settings: TrainingSettings
+) -> tuple[slices.Slice, ...]:
+    """First-time targets where every list is without what the person had taken, as on a shelf that shows new things only."""
+    had = people.had(retrievers)
+    rankings = {METHODS[name]: tune.ranking(retrievers, name, people, K, had) for name in dict.fromkeys((best_new, "popular"))}
+    rankings["ranker"] = [found[~np.isin(found, known)] for found, known in zip(ordered, had, strict=True)]
+    outcomes = Outcomes.of(rankings, people.targets(retrievers))
+    part = {("targets", "first-time, nothing else shown"): ~outcomes.repeat}
+    return slices.estimated(outcomes, part, "ranker", METHODS[best_new], [METHODS["popular"]], settings.seed)
 
 
 def _cold_start(shop: Shop, stack: Stack, people: Audience, best_tuned: str, settings: TrainingSettings) -> tuple[slices.Slice, ...]:
@@ -297,7 +321,7 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
     prints = {service: fingerprint(service) for service in ("retriever_v1", "ranker_v1", "writer_v1")}
     needs = {"embedding": shop.catalogue.embedding_version}
     meta = ModelMeta(
-        "retriever", "set-of-four", "retriever_v1", prints["retriever_v1"], requires=needs, metrics=found.measured.retriever, params=params, **common
+        "retriever", "set-of-eight", "retriever_v1", prints["retriever_v1"], requires=needs, metrics=found.measured.retriever, params=params, **common
     )
     sealed = {"retriever": ModelFolder.write(folder, meta)}
     needs |= {"retriever": sealed["retriever"].version, "ranker_v1": prints["ranker_v1"]}

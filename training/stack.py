@@ -48,7 +48,9 @@ class Stack:
         for start in range(0, len(known), AT_ONCE):
             places = known[start : start + AT_ONCE]
             some = [people[place] for place in places]
-            candidates = [self.retrievers.retrieve(person.history, person.moment, self.candidates, person.interests) for person in some]
+            candidates = [
+                self.retrievers.retrieve(person.history, person.moment, self.candidates, person.interests, person.circle) for person in some
+            ]
             slates = [full_slate(person, each, self.retrievers) for person, each in zip(some, candidates, strict=True)]
             rows = feature_rows(slates, self.reader, self.weights)
             for place, each, matrix in zip(places, candidates, rows, strict=True):

@@ -13,15 +13,16 @@ PARAMS = {
     "objective": "rank:ndcg",
     "eval_metric": "ndcg@10",
     "tree_method": "hist",
-    "eta": 0.05,
-    "max_depth": 4,
-    "min_child_weight": 20.0,
+    "eta": 0.1,
+    "max_depth": 6,
+    "min_child_weight": 5.0,
     "subsample": 0.8,
     "colsample_bytree": 0.5,
     "lambda": 5.0,
-    # Pairs, depth and this switch were chosen on the tuning periods of two shops; dividing a pair's gradient by its difference in score overfitted.
-    "lambdarank_pair_method": "mean",
-    "lambdarank_num_pair_per_sample": 4,
+    # Chosen on the tuning period of online_retail: pairs of the ranker's own first places with all others learn the top of the list better than pairs
+    # drawn anywhere (NDCG@10 .327 against .310 there), and dividing a pair's gradient by its difference in score overfitted.
+    "lambdarank_pair_method": "topk",
+    "lambdarank_num_pair_per_sample": 50,
     "lambdarank_score_normalization": False,
 }
 FEWEST_TREES, SMOOTHED = 20, 11

@@ -27,8 +27,8 @@ Ints = NDArray[np.int64]
 GAPS = 12
 """Buckets of the time between two steps: same moment or day, then powers of two of days."""
 IGNORED = -1
-KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 20, 1_000, 2
-"""One in so many sequences watches, at most so many; epochs without a lower loss until training stops."""
+KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 20, 1_000, 3
+"""One in so many sequences watches, at most so many; epochs without a better order until training stops."""
 SCORED = 256
 """Steps that all products are scored for together."""
 BUCKETED = 50

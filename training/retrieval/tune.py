@@ -2,14 +2,17 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from feature_repo.declarations import RETRIEVERS
 from training.dataset import Audience
 from training.evaluate import Ranking, ndcgs
-from training.retrieval.model import Params, RetrieverSet, top
+from training.retrieval.contract import Index
+from training.retrieval.model import NONE_BARRED, Params, RetrieverSet, top
 from training.retrieval.train import Fitter
 
 log = logging.getLogger(__name__)
@@ -48,13 +51,24 @@ def tuned(fitter: Fitter, base: RetrieverSet, people: Audience) -> tuple[Params,
     return current.params, figures
 
 
-def ranking(retriever: RetrieverSet, name: str, people: Audience, k: int = 10) -> list[Ranking]:
-    """The first k products of one retriever alone for each person."""
+def ranking(retriever: RetrieverSet, name: str, people: Audience, k: int = 10, without: Sequence[Index] | None = None) -> list[Ranking]:
+    """The first k products of one retriever alone for each person; `without`: positions of products to leave out for each."""
     found = []
-    for person in people.people:
-        found.append(top(retriever.scores(name, person.history, person.moment, person.interests, person.circle), k)[0])
+    for number, person in enumerate(people.people):
+        scores = retriever.scores(name, person.history, person.moment, person.interests, person.circle)
+        found.append(top(scores, k, without[number] if without else NONE_BARRED)[0])
     return found
 
 
 def mean_ndcg(retriever: RetrieverSet, name: str, people: Audience) -> float:
     return float(ndcgs(ranking(retriever, name, people), people.targets(retriever).products).mean())
+
+
+def discovery(retriever: RetrieverSet, people: Audience) -> dict[str, float]:
+    """NDCG@10 per retriever of products that people had not taken before, in lists without those that they had; {} where nobody took any."""
+    wanted, had = people.targets(retriever).slice("new"), people.had(retriever)
+    some = [place for place, products in enumerate(wanted) if products]
+    if not some:
+        return {}
+    part, barred, products = people.part(some), [had[place] for place in some], [wanted[place] for place in some]
+    return {name: float(ndcgs(ranking(retriever, name, part, 10, barred), products).mean()) for name in RETRIEVERS}

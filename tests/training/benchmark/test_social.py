@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training import social_benchmark
-from training.benchmark import figures_of
+from training.benchmark import social
+from training.benchmark.figures import figures_of
+from training.benchmark.social import ARMS, SOCIAL, STACK, Run, halves_of, interval, ndcg, read, report, strangers, table, write_shop
 from training.errors import TrainingError
 from training.settings import TrainingSettings
-from training.social_benchmark import ARMS, SOCIAL, STACK, Run, halves_of, interval, ndcg, read, report, strangers, table, write_shop
 
 CIRCLES, MEMBERS, SHELF, RATED = 30, 5, 10, 6
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     settings = TrainingSettings(trees=20, threads=1, candidates=20)
-    return social_benchmark.run(folder, 1, settings, tmp_path_factory.mktemp("scratch"))
+    return social.run(folder, 1, settings, tmp_path_factory.mktemp("scratch"))
 
 
 def test_the_planted_signal_is_found_and_strangers_have_none(found: Run) -> None:

@@ -1,4 +1,4 @@
-"""`python -m training.benchmark ranking --data DIR --out FILE`: how good the recommender is on a public interaction file, by its usual protocol.
+"""Leave-one-out, the usual protocol of public interaction files.
 
 DIR holds interactions.parquet and items.parquet in the shape of amazon_beauty. Leave-one-out: each user's last item is the test target, the last
 but one the validation target. The whole catalogue is ranked, seen items left out, ties counted against us. Per seed identifiers are drawn anew and
@@ -7,39 +7,29 @@ when the target was taken. Everything is chosen on the validation targets; then 
 computed once.
 """
 
-import argparse
 import json
 import logging
-import os
-import platform
-import resource
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from feature_repo import logs
 from feature_repo.build import build, prepared
 from feature_repo.declarations import RETRIEVERS
-from feature_repo.errors import StoryshelfError
 from feature_repo.ingest import config, read_tables
 from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
 from training import ablation, dataset
 from training.ablation import Loss
+from training.benchmark.figures import Ranks, Run, figures_of, ranks_of
 from training.dataset import Audience, Catalogue
 from training.errors import TrainingError
 from training.labels import JUST_BEFORE, Periods
@@ -53,19 +43,16 @@ from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
-from training.slices import OUT_OF_REACH, Outcomes, Sliced, lines, sliced
+from training.slices import OUT_OF_REACH, Outcomes, Sliced, sliced
 
 log = logging.getLogger(__name__)
 
 FILES = ("interactions.parquet", "items.parquet")
-CUTS = (5, 10, 20)
 WATCHED = 1_500
 """Users whose validation target chooses the retrievers' parameters."""
 AT_ONCE = 2_000
 """Users whose feature rows are in memory together."""
 TREES = (100, 200, 300, 400)
-
-Ranks = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -110,11 +97,6 @@ def _part(people: Audience, rows: NDArray[np.int64]) -> Audience:
     return Audience(tuple(people.people[row] for row in rows), tuple(people.wanted[row] for row in rows), tuple(people.before[row] for row in rows))
 
 
-def ranks_of(scores: NDArray[np.float32], target: int) -> int:
-    """Rank from 0 of the target, after everything that scores as high; out of reach where it is not proposed."""
-    return int((scores >= scores[target]).sum()) - 1 if target >= 0 and np.isfinite(scores[target]) else OUT_OF_REACH
-
-
 def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
     """int64[users]: each one's rank of their target by one retriever over the whole catalogue."""
     targets = [next(iter(each)) for each in people.targets(found).products]
@@ -146,7 +128,7 @@ def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], cou
     parts, target, user = [], [], []
     for start in range(0, len(stage.people.people), AT_ONCE):
         some = _part(stage.people, np.arange(start, min(start + AT_ONCE, len(stage.people.people))))
-        candidates = [found.retrieve(person.history, person.moment, count, person.interests) for person in some.people]
+        candidates = [found.retrieve(person.history, person.moment, count, person.interests, person.circle) for person in some.people]
         hits = [np.isin(each.index, list(wanted)) for each, wanted in zip(candidates, some.targets(found).products, strict=True)]
         kept = [place for place, hit in enumerate(hits) if every or hit.any()]
         slates = [dataset.full_slate(some.people[place], candidates[place], found) for place in kept]
@@ -198,30 +180,7 @@ def _ranker(rows: Rows, keep: NDArray[np.bool_], settings: TrainingSettings, tre
     return ranker_train.fit(some, RANKER_FEATURES, ModelMeta("ranker", "lambdamart"), settings, trees)
 
 
-def figures_of(ranks: Ranks) -> dict[str, float]:
-    """HR and NDCG at CUTS and MRR, of one target per user whose rank counts from 0."""
-    found = {}
-    for k in CUTS:
-        inside = ranks < k
-        found[f"hr@{k}"] = float(inside.mean())
-        found[f"ndcg@{k}"] = float((inside / np.log2(2.0 + ranks)).mean())
-    return found | {"mrr": float(np.where(ranks < OUT_OF_REACH, 1.0 / (1.0 + ranks), 0.0).mean())}
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one seed gave: method -> figures of validation and test, and what it cost."""
-
-    models: dict[str, dict[str, float]]
-    fit_minutes: float
-    score_ms_per_user: float
-    params: dict[str, float]
-    trees: int
-    ablation: dict[str, Loss]
-    slices: Sliced
-
-
-def leave_one_out(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leave_out: bool = False) -> Run:
+def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leave_out: bool = False) -> Run:
     """One seed, from the files to the figures; with `leave_out` also what each part adds."""
     timings, random = Timings(), np.random.default_rng(seed)
     interactions, items = renumbered(folder, random)
@@ -303,74 +262,3 @@ def _stage(interactions: pd.DataFrame, items: pd.DataFrame, known: Sequence[str]
     wanted = interactions[interactions["loo_split"] == target]
     chosen = settings.model_copy(update={"home": settings.home / target})
     return Stage.of(to, dict(zip(wanted["user_idx"], wanted["asin"], strict=True)), chosen)
-
-
-def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
-    """The JSON: the full stack's mean over seeds, its spread, and every method; slices of the first seed, and those the baseline wins in each."""
-    methods = next(iter(runs.values())).models
-    values = {m: {name: [run.models[m][name] for run in runs.values()] for name in methods[m]} for m in methods}
-    models = {m: {name: float(np.mean(found)) for name, found in each.items()} for m, each in values.items()}
-    spread = {name: float(np.std(found)) for name, found in values["full stack"].items()}
-    cost = {
-        "fit_minutes": float(np.mean([run.fit_minutes for run in runs.values()])),
-        "score_ms_per_user": float(np.mean([run.score_ms_per_user for run in runs.values()])),
-        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
-    }
-    return {
-        "protocol": protocol, "figures": {**models["full stack"], **cost}, "spread": spread, "models": models, "seeds": list(runs),
-        "parameters": {str(seed): {**run.params, "trees": run.trees} for seed, run in runs.items()},
-        "ablation": {name: vars(loss) for run in runs.values() for name, loss in run.ablation.items()},
-        "slices": next(iter(runs.values())).slices.json(), "slices_lost": {str(seed): list(run.slices.lost) for seed, run in runs.items()},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "commit": _commit(),
-    }  # fmt: skip
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def table(found: Mapping[str, object]) -> str:
-    """What is printed."""
-    names = [f"{part}_{measure}@10" for part in ("valid", "test") for measure in ("hr", "ndcg")] + ["test_hr@20", "test_ndcg@20", "test_mrr"]
-    lines = ["  " + " " * 26 + "".join(f"{name:>15}" for name in names)]
-    models = found["models"]
-    assert isinstance(models, dict)
-    lines += [f"  {method:<26}" + "".join(f"{figures.get(name, float('nan')):>15.4f}" for name in names) for method, figures in models.items()]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure the recommender on a public interaction file.")
-    parser.add_argument("what", choices=["ranking", "social"], help="leave-one-out, or what social ties add (training/social_benchmark.py)")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the protocol's two files")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
-    parser.add_argument("--ablation", action="store_true", help="on the first seed, measure what each retriever and group of features adds")
-    arguments = parser.parse_args()
-    logs.configure()
-    torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
-    try:
-        settings = TrainingSettings.read()
-        protocol: tuple[Callable[..., Any], Callable[..., Any], Callable[..., str]] = leave_one_out, partial(report, protocol="leave-one-out"), table
-        if arguments.what == "social":
-            from training import social_benchmark  # its measures are this module's
-
-            protocol = social_benchmark.run, social_benchmark.report, social_benchmark.table
-        measure, summary, shown = protocol
-        runs = {}
-        for seed in range(1, arguments.seeds + 1):
-            with tempfile.TemporaryDirectory(prefix="storyshelf-benchmark-") as scratch:
-                runs[seed] = measure(arguments.data, seed, settings, Path(scratch))
-            found = summary(runs)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"After seed {seed}:\n{shown(found)}", flush=True)
-    except StoryshelfError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

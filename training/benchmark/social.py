@@ -1,4 +1,4 @@
-"""`python -m training.benchmark social --data DIR --out FILE`: what social ties add to the recommender, on ratings and a trust network without times.
+"""What social ties add to the recommender, on ratings and a trust network without times.
 
 DIR holds ratings.parquet (user_id, product_id, category_id, …) and trust.parquet (truster, trustee) in the shape of Ciao (Tang, Gao and Liu 2012,
 "mTrust"). Whoever rated a product had it, so each rating is a purchase, whatever its stars, as in amazon_beauty; trust is a tie of kind follow.
@@ -17,9 +17,6 @@ Per seed identifiers are drawn anew and rows shuffled.
 
 import json
 import logging
-import os
-import platform
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,19 +34,20 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES, USER_SCALARS
 from training import dataset
-from training.benchmark import CUTS, OUT_OF_REACH, Ranks, figures_of, ranks_of
+from training.benchmark.figures import CUTS, Ranks, circumstances, figures_of, peak_gb, ranks_of
 from training.dataset import Audience, Catalogue, Person, Scored
 from training.errors import TrainingError
 from training.labels import JUST_BEFORE, Periods
 from training.pipeline import METHODS, Timings
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
-from training.registry import ModelMeta, RunFacts
+from training.registry import ModelMeta
 from training.retrieval import tune
 from training.retrieval.contract import Fitted, Floats, Products, Query
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import COUNTED, Fitter
 from training.settings import TrainingSettings
+from training.slices import OUT_OF_REACH
 
 log = logging.getLogger(__name__)
 
@@ -330,9 +328,7 @@ def report(runs: Mapping[int, Run]) -> dict[str, Any]:
         "protocol": "seeded random hold-out, one test target each", "figures": figures, "added": added,
         "reached": _mean([run.reached for run in runs.values()]), "counts": {str(seed): dict(run.counts) for seed, run in runs.items()},
         "seeds": list(runs), "parameters": {str(seed): dict(run.params) for seed, run in runs.items()},
-        "minutes": float(np.mean([run.minutes for run in runs.values()])), "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "commit": RunFacts.collect("").commit,
+        "minutes": float(np.mean([run.minutes for run in runs.values()])), "peak_gb": peak_gb(), **circumstances(),
     }  # fmt: skip
 
 

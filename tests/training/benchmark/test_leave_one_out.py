@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training import benchmark
-from training.benchmark import OUT_OF_REACH, Rows, figures_of, leave_one_out, ranks_of, renumbered, report, table
+from training.benchmark import leave_one_out as protocol
+from training.benchmark.figures import figures_of, ranks_of, report, table
+from training.benchmark.leave_one_out import Rows, renumbered
 from training.errors import TrainingError
 from training.settings import TrainingSettings
+from training.slices import OUT_OF_REACH
 
 ITEMS, USERS, LENGTH = 30, 160, 7
 
@@ -36,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path: Path) -> None:
     settings = TrainingSettings(trees=20, threads=1, candidates=20, negatives=10, holdout_days=5, label_days=10)
-    run = leave_one_out(folder, 1, settings, tmp_path, leave_out=True)
+    run = protocol.run(folder, 1, settings, tmp_path, leave_out=True)
     assert run.models["next item"]["test_hr@5"] == 1.0
     assert run.models["full stack"]["test_ndcg@10"] > 2 * run.models["popularity"]["test_ndcg@10"]
     assert run.models["full stack"]["test_hr@10"] > 0.8
@@ -60,7 +62,7 @@ def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path:
 def test_no_target_reaches_the_features(folder: Path, tmp_path: Path) -> None:
     interactions, items = renumbered(folder, np.random.default_rng(0))
     settings = TrainingSettings(home=tmp_path / "homes", threads=1)
-    stage = benchmark._stage(interactions, items, ("train",), "valid", tmp_path / "files", settings)
+    stage = protocol._stage(interactions, items, ("train",), "valid", tmp_path / "files", settings)
     assert len(stage.events) == USERS * (LENGTH - 2)
     for person, wanted, before in zip(stage.people.people, stage.people.wanted, stage.people.before, strict=True):
         assert len(person.history.products) == LENGTH - 2 and set(person.history.products) == before

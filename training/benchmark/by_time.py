@@ -1,0 +1,89 @@
+"""By time: everything before a day is known, and what people took from then on are the targets. Nothing of the future is in what models see.
+
+The flow of `make train` on the file, twice: the validation period is the test period of a run that ends before the real one begins. Periods are
+STORYSHELF_HOLDOUT_DAYS long; people are those who had acted before, all targets of a period count, lists are of DEPTH products.
+"""
+
+import json
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from feature_repo.build import build, prepared
+from training import dataset
+from training.benchmark.figures import CUTS, Run
+from training.benchmark.leave_one_out import FILES, renumbered
+from training.errors import TrainingError
+from training.labels import Periods
+from training.pipeline import Recommender, Shop, Timings, open_shop, train_recommender
+from training.settings import TrainingSettings
+from training.slices import OUT_OF_REACH, Outcomes
+from training.stack import Stack
+
+log = logging.getLogger(__name__)
+
+MEASURING = ("evaluation", "champion")
+TIMED = 500
+"""People whose answers are timed."""
+
+
+def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leave_out: bool = False) -> Run:
+    """One seed, from the files to the figures.
+
+    Raises:
+        TrainingError: `leave_out`, which is measured leave-one-out only.
+    """
+    if leave_out:
+        raise TrainingError("The ablation is measured with --protocol leave-one-out.")
+    interactions, items = renumbered(folder, np.random.default_rng(seed))
+    files = scratch / "files"
+    files.mkdir(parents=True)
+    for name, frame in zip(FILES, (interactions, items), strict=True):
+        frame.to_parquet(files / name)
+    settings = settings.model_copy(update={"seed": seed, "home": scratch / "homes"})
+    with prepared(settings, "amazon_beauty", files) as home:
+        build(home, settings)
+    shop = open_shop(home, settings)
+    earlier = shop.events[shop.events["event_time"] < pd.Timestamp(shop.periods.test)].reset_index(drop=True)
+    timings, before = Timings(), Timings()
+    valid = train_recommender(replace(shop, events=earlier, periods=Periods.of(earlier, settings)), settings, before)
+    found = train_recommender(shop, settings, timings)
+    log.info("Seed %d: %s", seed, json.dumps(timings.seconds))
+    models = {_title(method): figures_by_cut(found.measured.outcomes, method, "test_") for method in found.measured.outcomes.ranks}
+    for method in valid.measured.outcomes.ranks:
+        models[_title(method)] |= figures_by_cut(valid.measured.outcomes, method, "valid_")
+    minutes = sum(seconds for step, seconds in timings.seconds.items() if step not in MEASURING) / 60
+    parts = replace(found.measured.slices, stack="full stack")
+    return Run(models, minutes, milliseconds(shop, found, settings), dict(vars(found.retrievers.params)), found.trees, {}, parts)
+
+
+def _title(method: str) -> str:
+    return "full stack" if method == "ranker" else method
+
+
+def figures_by_cut(outcomes: Outcomes, method: str, prefix: str) -> dict[str, float]:
+    """HR and NDCG at CUTS and MRR, means over users with any number of targets."""
+    ranks, count = outcomes.ranks[method], np.bincount(outcomes.user, minlength=outcomes.users)
+    found = {}
+    for k in CUTS:
+        hit = ranks < k
+        ideal = np.concatenate([[1.0], np.cumsum(1.0 / np.log2(2.0 + np.arange(k)))])[np.minimum(count, k)]
+        found[f"{prefix}hr@{k}"] = float((np.bincount(outcomes.user, weights=hit, minlength=outcomes.users) > 0).mean())
+        found[f"{prefix}ndcg@{k}"] = float((np.bincount(outcomes.user, weights=hit / np.log2(2.0 + ranks), minlength=outcomes.users) / ideal).mean())
+    first = np.full(outcomes.users, OUT_OF_REACH)
+    np.minimum.at(first, outcomes.user, ranks)
+    return found | {f"{prefix}mrr": float(np.where(first < OUT_OF_REACH, 1.0 / (1.0 + first), 0.0).mean())}
+
+
+def milliseconds(shop: Shop, found: Recommender, settings: TrainingSettings) -> float:
+    """Per person, from candidates to scores, features read from Feast."""
+    people = dataset.audience(shop.events, shop.kind, shop.periods.test, shop.periods.end, shop.reader, settings, shop.repeat_buying)
+    some = people.people[:TIMED]
+    stack = Stack(found.retrievers, found.profile.weights, found.ranker, shop.reader, settings.candidates)
+    started = time.monotonic()
+    stack.answers(some)
+    return (time.monotonic() - started) * 1000 / max(len(some), 1)

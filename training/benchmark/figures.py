@@ -1,0 +1,86 @@
+"""The figures of a protocol, what they were measured on, and how they are told."""
+
+import os
+import platform
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.ablation import Loss
+from training.registry import RunFacts
+from training.slices import OUT_OF_REACH, Sliced
+
+Ranks = NDArray[np.int64]
+CUTS = (5, 10, 20)
+
+
+def ranks_of(scores: NDArray[np.float32], target: int) -> int:
+    """Rank from 0 of the target, after everything that scores as high; out of reach where it is not proposed."""
+    return int((scores >= scores[target]).sum()) - 1 if target >= 0 and np.isfinite(scores[target]) else OUT_OF_REACH
+
+
+def figures_of(ranks: Ranks) -> dict[str, float]:
+    """HR and NDCG at CUTS and MRR, of one target per user whose rank counts from 0."""
+    found = {}
+    for k in CUTS:
+        inside = ranks < k
+        found[f"hr@{k}"] = float(inside.mean())
+        found[f"ndcg@{k}"] = float((inside / np.log2(2.0 + ranks)).mean())
+    return found | {"mrr": float(np.where(ranks < OUT_OF_REACH, 1.0 / (1.0 + ranks), 0.0).mean())}
+
+
+def peak_gb() -> float:
+    """The most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def circumstances() -> dict[str, str]:
+    """Machine and commit."""
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return {"machine": machine, "commit": RunFacts.collect("").commit}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one seed gave: method -> figures of validation and test, and what it cost."""
+
+    models: dict[str, dict[str, float]]
+    fit_minutes: float
+    score_ms_per_user: float
+    params: dict[str, float]
+    trees: int
+    ablation: dict[str, Loss]
+    slices: Sliced
+
+
+def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
+    """The JSON: the full stack's mean over seeds, its spread, and every method; slices of the first seed, and those the baseline wins in each."""
+    methods = next(iter(runs.values())).models
+    values = {m: {name: [run.models[m][name] for run in runs.values()] for name in methods[m]} for m in methods}
+    models = {m: {name: float(np.mean(found)) for name, found in each.items()} for m, each in values.items()}
+    spread = {name: float(np.std(found)) for name, found in values["full stack"].items()}
+    cost = {
+        "fit_minutes": float(np.mean([run.fit_minutes for run in runs.values()])),
+        "score_ms_per_user": float(np.mean([run.score_ms_per_user for run in runs.values()])),
+        "peak_gb": peak_gb(),
+    }
+    return {
+        "protocol": protocol, "figures": {**models["full stack"], **cost}, "spread": spread, "models": models, "seeds": list(runs),
+        "parameters": {str(seed): {**run.params, "trees": run.trees} for seed, run in runs.items()},
+        "ablation": {name: vars(loss) for run in runs.values() for name, loss in run.ablation.items()},
+        "slices": next(iter(runs.values())).slices.json(), "slices_lost": {str(seed): list(run.slices.lost) for seed, run in runs.items()},
+        **circumstances(),
+    }  # fmt: skip
+
+
+def table(found: Mapping[str, object]) -> str:
+    """What is printed."""
+    names = [f"{part}_{measure}@10" for part in ("valid", "test") for measure in ("hr", "ndcg")] + ["test_hr@20", "test_ndcg@20", "test_mrr"]
+    rows = ["  " + " " * 26 + "".join(f"{name:>15}" for name in names)]
+    models = found["models"]
+    assert isinstance(models, dict)
+    rows += [f"  {method:<26}" + "".join(f"{figures.get(name, float('nan')):>15.4f}" for name in names) for method, figures in models.items()]
+    return "\n".join(rows)
