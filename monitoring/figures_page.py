@@ -12,6 +12,7 @@ from monitoring.demo import table
 
 ROOT = Path(__file__).parents[1]
 REPORTS, PAGE = ROOT / "reports", ROOT / "docs" / "figures.md"
+BEYOND = ("coverage", "gini", "diversity", "novelty", "popularity", "popularity_lift", "calibration")
 MEASURES = ("hr_10", "ndcg_10", "mrr_10", "map_10")
 SLICES = {"all": "All targets", "repeat": "Repeat targets (bought before by this customer)", "new": "New-to-customer targets"}
 SHOPS = {
@@ -19,6 +20,26 @@ SHOPS = {
     "amazon_beauty": "Reviews as purchases; no prices, no descriptions. Split by time, so not comparable with published leave-one-out figures.",
     "demo": "SIMULATED: this shop does not exist ([simulator.md](simulator.md)). It needs no `DATA=`.",
 }
+BENCHMARKS = {
+    "amazon_beauty_leave_one_out": (
+        "amazon_beauty, leave-one-out",
+        "ranking --data <folder> --ablation",
+        "The protocol of published results: the last item of each of 22,363 users, ranked among all 12,101. Best published: NDCG@10 .0531 (SASRec "
+        "with sampled softmax), HR@10 .0928 (eSASRec).",
+    ),
+    "amazon_beauty_by_time": (
+        "amazon_beauty, by time",
+        "ranking --protocol time --data <folder>",
+        "Everything before a day is known, what was taken from then on is wanted.",
+    ),
+    "ciao": (
+        "ciao, what social ties add",
+        "social --data <folder>",
+        "Ratings and a trust network without times: a seeded random hold-out; the same ratings with ties, without, and with strangers instead.",
+    ),
+}
+"""Report -> title, command, what it is."""
+CUTS = ("hr@5", "ndcg@5", "hr@10", "ndcg@10", "hr@20", "ndcg@20", "mrr")
 SIMULATED = "demo_simulated"
 BEHAVIOUR = {
     "similar_lists_lower": "similar histories: more of the first ten in common than two people drawn at random",
@@ -44,6 +65,9 @@ def page() -> str:
     for shop, about in SHOPS.items():
         lines += [f"## {shop}", "", f"`make train SHOP={shop} DATA=<folder> ARGS='--report reports/{shop}.json'`", "", about]
         lines += [*_ranking(json.loads((REPORTS / f"{shop}.json").read_text()))]
+    for name, (title, command, about) in BENCHMARKS.items():
+        lines += [f"## {title}", "", f"`python -m training.benchmark {command} --out reports/{name}.json`", "", about, ""]
+        lines += [*(_social if name == "ciao" else _benchmark)(json.loads((REPORTS / f"{name}.json").read_text()))]
     found = json.loads((REPORTS / f"{SIMULATED}.json").read_text())
     lines += [
         "## Two simulated weeks with the running service",
@@ -70,8 +94,78 @@ def _ranking(report: Mapping[str, Any]) -> Iterator[str]:
             for method, slices in report["figures"].items():
                 yield f"| {method} | " + " | ".join(f"{slices[part][name]:.4f}" for name in MEASURES) + " |"
     yield ""
+    yield from _beyond(report["figures"])
     yield from _slices(report.get("slices", {}))
     yield from _behaviour(report.get("behaviour", {}))
+    yield from _rules(report.get("rules", {}))
+
+
+def _beyond(figures: Mapping[str, Any]) -> Iterator[str]:
+    """What hits don't tell."""
+    rows = {method: slices["all"] for method, slices in figures.items() if all(f"{name}_10" in slices["all"] for name in BEYOND)}
+    if rows:
+        yield from ("Beyond accuracy, first ten places:", "", "| | " + " | ".join(name.replace("_", " ") for name in BEYOND) + " |")
+        yield "|---|" + "---|" * len(BEYOND)
+        for method, found in rows.items():
+            yield f"| {method} | " + " | ".join(f"{found[f'{name}_10']:.4g}" for name in BEYOND) + " |"
+        yield ""
+
+
+def _rules(found: Mapping[str, Any]) -> Iterator[str]:
+    """What each rule of a shelf costs; nothing for a report that has none."""
+    periods = [period for period in ("tuning", "test") if found.get(period)]
+    if not periods:
+        return
+    measures = {"ndcg": "NDCG@10", "diversity": "categories", "coverage": "coverage"}
+    yield "What each rule of a shelf costs and brings ([recommendation.md](recommendation.md)); categories are distinct ones per product shown:"
+    yield from ("", "| policy | " + " | ".join(f"{period}: {title}" for period in periods for title in measures.values()) + " | kept off, test |")
+    yield "|---|" + "---|" * (len(periods) * len(measures) + 1)
+    for rows in zip(*(found[period] for period in periods), strict=True):
+        values = [f"{row[name]:.4f}" if name == "ndcg" else f"{row[name]:.3f}" for row in rows for name in measures]
+        kept_off = ", ".join(f"{rule} {share:.1%}" for rule, share in rows[-1]["removed"].items())
+        yield f"| {rows[0]['name']} | " + " | ".join(values) + f" | {kept_off} |"
+    yield ""
+
+
+def _benchmark(report: Mapping[str, Any]) -> Iterator[str]:
+    cost = report["figures"]
+    took = f"{cost['fit_minutes']:.1f} minutes to fit and {cost['score_ms_per_user']:.1f} ms per user to score"
+    yield f"Mean of {len(report['seeds'])} seeds. The full stack takes {took}, features read from Feast; the run held at most"
+    yield f"{cost['peak_gb']:.1f} GB ({report['machine']}, commit {report['commit'][:7]})."
+    for part, title in (("test", "Test"), ("valid", "Validation")):
+        yield from ("", f"{title}:", "", "| | " + " | ".join(name.upper() for name in CUTS) + " |", "|---|" + "---|" * len(CUTS))
+        for method, figures in report["models"].items():
+            yield f"| {method} | " + " | ".join(f"{figures[f'{part}_{name}']:.4f}" for name in CUTS) + " |"
+    spread = report["spread"]
+    yield ""
+    yield (
+        "Spread of the full stack over seeds (standard deviation): "
+        + ", ".join(f"{name} {spread[name]:.4f}" for name in ("test_hr@10", "test_ndcg@10", "valid_hr@10", "valid_ndcg@10"))
+        + "."
+    )
+    yield ""
+    yield from _slices(report.get("slices", {}))
+    if report["ablation"]:
+        yield "Ablation: one thing left out and the ranker fitted again, on the validation targets of the first seed; what NDCG@10 loses by it:"
+        yield from ("", "| | NDCG@10 | lost | error |", "|---|---|---|---|")
+        for name, loss in report["ablation"].items():
+            yield f"| {name} | {loss['figure']:.4f} | {loss['lost']:+.4f} | {loss['error']:.4f} |"
+        yield ""
+
+
+def _social(report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"Mean of {len(report['seeds'])} seeds ({report['machine']}, commit {report['commit'][:7]})."
+    for part, methods in report["figures"].items():
+        yield from ("", f"{part}, {methods['people']:,.0f} people:", "", "| | HR@10 | NDCG@10 | HR@20 | NDCG@20 |", "|---|---|---|---|---|")
+        for method, found in methods.items():
+            if method != "people":
+                yield f"| {method} | " + " | ".join(f"{found[name]:.4f}" for name in ("hr@10", "ndcg@10", "hr@20", "ndcg@20")) + " |"
+    yield from ("", "What it adds to NDCG@10 of the full stack, with 95 % intervals over people:", "", "| | | |", "|---|---|---|")
+    for what, parts in report["added"].items():
+        for part, each in parts.items():
+            found = each["ndcg@10"]
+            yield f"| {what} | {part} | {found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}] |"
+    yield ""
 
 
 def _slices(found: Mapping[str, Any]) -> Iterator[str]:

@@ -47,6 +47,7 @@ from training.gates import Decision
 from training.labels import Periods
 from training.past import Past
 from training.profile import ProfileModel
+from training.ranker import tradeoffs
 from training.ranker import train as ranker_train
 from training.ranker.model import Ranker
 from training.registry import ModelFolder, ModelMeta, RunFacts, champion, log_and_register
@@ -118,6 +119,7 @@ class Measured:
     ranker: Mapping[str, float]
     slices: Sliced
     outcomes: Outcomes
+    rules: Mapping[str, Sequence[tradeoffs.Row]] = field(default_factory=dict)
 
     @property
     def behaviour(self) -> Mapping[str, float]:
@@ -167,8 +169,8 @@ def open_shop(home: ShopHome, settings: TrainingSettings) -> Shop:
     )
 
 
-def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) -> Recommender:
-    """Tune, fit, measure, fit again. The plain list of steps behind the table."""
+def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, rules: bool = False) -> Recommender:
+    """Tune, fit, measure, fit again. The plain list of steps behind the table. `rules`: also measure what each rule of a shelf costs."""
     periods = shop.periods
     with timings.step("profile"):
         choices = dataset.choices(shop.events, shop.catalogue, periods, shop.reader, settings)
@@ -191,7 +193,8 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         meta = ModelMeta("ranker", "lambdamart", window=_window(periods))
         earlier = rows.where(rows.at < periods.test.timestamp())
         train = earlier.where(earlier.at < periods.tune.timestamp())
-        watch = Scored.of(people, fitted[-2], shop.reader, profile.weights, settings.candidates).labelled()
+        asked = Scored.of(people, fitted[-2], shop.reader, profile.weights, settings.candidates)
+        watch = asked.labelled()
         if not len(train.group) or not len(watch.group):  # too short a past for a tuning period
             train, watch = ranker_train.halves(earlier)
         trees, watched = ranker_train.enough_trees(train, watch, settings)
@@ -201,7 +204,12 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
         best = max(tuned_figures, key=tuned_figures.__getitem__, default="popular")
         of_new = tune.discovery(fitted[-2], people)
         best_new = max(of_new, key=of_new.__getitem__, default="popular")
-        measured = evaluate_all(shop, stack, best, best_new, "dislike" in profile.learned, settings)
+        measured = evaluate_all(shop, stack, best, best_new, "dislike" in profile.learned, settings, rules)
+        if rules:
+            tuning = ranker_train.fit(train, RANKER_FEATURES, meta, settings, trees)
+            measured = replace(
+                measured, rules={"tuning": _rules(shop, asked, replace(stack, retrievers=fitted[-2], ranker=tuning)), **measured.rules}
+            )
     with timings.step("champion"):
 
         def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
@@ -223,7 +231,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings) 
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
 
 
-def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, dislikes: bool, settings: TrainingSettings) -> Measured:
+def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, dislikes: bool, settings: TrainingSettings, rules: bool) -> Measured:
     """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start.
 
     `best_tuned`: the retriever that was best alone on the tuning period, with which the slices are compared; `best_new`: the one best at products
@@ -262,7 +270,14 @@ def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, disli
     of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
     of_ranker |= {name: upper(by_user["ranker"] - by_user[method]) for name, method in bounds.items() if len(people.people) > 1}
     of_ranker |= {"slices": float(len(parts.slices)), "slices_lost": float(len(parts.lost))} | behaves
-    return Measured(report, shared | of_retrievers, shared | of_ranker, parts, outcomes)
+    costs = {"test": _rules(shop, scored, stack)} if rules else {}
+    return Measured(report, shared | of_retrievers, shared | of_ranker, parts, outcomes, costs)
+
+
+def _rules(shop: Shop, scored: Scored, stack: Stack) -> list[tradeoffs.Row]:
+    """What each rule of a shelf costs these people and brings them."""
+    scores = [stack.ranker.score(rows) for rows in scored.rows]
+    return tradeoffs.rows(scored, scores, stack.retrievers.products, stack.weights, shop.repeat_buying)
 
 
 def _discovery(
@@ -406,6 +421,7 @@ def write_report(shop: Shop, found: Recommender, file: Path) -> None:
         "figures": found.measured.report,
         "slices": found.measured.slices.json(),
         "behaviour": found.measured.behaviour,
+        "rules": {period: [row.as_json() for row in rows] for period, rows in found.measured.rules.items()},
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(about, indent=1) + "\n")
@@ -444,7 +460,7 @@ def _run(home: ShopHome, settings: TrainingSettings, timings: Timings, report: P
         print(build(home, settings).text())
     with timings.step("reading"):
         shop = open_shop(home, settings)
-    found = train_recommender(shop, settings, timings)
+    found = train_recommender(shop, settings, timings, rules=report is not None)
     with tempfile.TemporaryDirectory(dir=home.root, prefix="training-") as scratch:
         with timings.step("writer"):
             writer = train_writer(home, settings, Path(scratch) / "writer", sys.stderr.isatty(), effort)
@@ -462,7 +478,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Read a shop, build features, train, evaluate and register its models.")
     parser.add_argument("--shop", default="", help="demo (the default), online_retail, amazon_beauty, a folder of tables, or a shop made before")
     parser.add_argument("--data", type=Path, default=None, help="folder with the tables of a named source")
-    parser.add_argument("--report", type=Path, default=None, help="also write the evaluation table to this JSON file")
+    parser.add_argument("--report", type=Path, default=None, help="also write the evaluation, and what each rule of a shelf costs, to this file")
     arguments = parser.parse_args()
     logs.configure()
     torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
