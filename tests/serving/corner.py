@@ -29,6 +29,7 @@ TABLES = Path(__file__).parents[1] / "data" / "corner_shop"
 SHOP = "corner"
 TINY = {"trees": 20, "label_groups": 100, "evaluation_users": 30, "candidates": 30, "negatives": 10, "threads": 1, "profile_choices": 500}
 TINY |= {"gate_violating": 1.0, "gate_fallback": 1.0, "gate_below_popular": 1.0, "gate_below_best": 1.0}  # so little training teaches little
+TINY |= {"gate_similar": -1.0, "gate_dislike": -1.0, "gate_complement": -1.0, "gate_new_user": 0.0}
 WRITER = Effort(lines=300, steps=10, measured=8)
 
 
