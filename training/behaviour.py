@@ -4,9 +4,11 @@ In the spirit of RecList (Chia et al. 2022) and CheckList (Ribeiro et al. 2020):
 
     similar lists     the oldest product of a history gives place to the one that reads most like it: the first ten stay more alike than those of two
                       people drawn at random (gain: difference of the shared parts)
-    dislike falls     somebody states a dislike of a category: its products fall among the candidates (gain: places fallen, as a share of the list)
+    dislike falls     somebody states a dislike of a category: its products fall among what is still proposed (gain: places fallen, as a share of the
+                      list); tried where FEWEST of those asked have stated one, so that there is something to learn it from
     complement rises  somebody buys A: a product that is most often taken by those who take A rises (gain: places risen, as a share of the list)
-    new users         somebody nobody knows anything of gets what many took (mean share of products that fewer users took)
+    new users         somebody nobody knows anything of gets what many took (mean share of products that fewer users took); tried where the catalogue
+                      has LARGE products or more
     nobody empty      no list is empty
 
 What rises or falls is drawn by chance from all candidates, whatever their rank, so that scores without sense gain nothing; ties count against, so
@@ -33,6 +35,8 @@ from training.retrieval.contract import Products
 from training.stack import Answer, Recommend
 
 FEWEST = 20
+LARGE = 100
+"""In a smaller catalogue the first ten are too great a part of it."""
 MOST = 200
 """People who are asked, at most."""
 COMPLEMENTS = 5
@@ -44,7 +48,7 @@ SAMPLED = 1000
 HOUR = 3600.0
 LIKE, DISLIKE = SIGNALS.index("like"), SIGNALS.index("dislike")
 
-METRICS = ("similar_lists", "dislike_falls", "complement_rises", "new_user_popularity", "empty_lists", "vetoed_shown")
+METRICS = ("similar_lists", "dislike_falls", "complement_rises", "new_user", "empty_lists", "vetoed_shown")
 """What the names of the metrics begin with."""
 
 Gains = NDArray[np.float64]
@@ -79,17 +83,21 @@ def regulars(events: pd.DataFrame, kind: str, cut: datetime, reader: Reader, see
     return people_at(reader, users[np.sort(drawn)].tolist(), [cut] * len(drawn))
 
 
-def behaviours(recommend: Recommend, people: Sequence[Person], past: Past, dislikes: bool, seed: int) -> dict[str, float]:
-    """Metric -> value for the gates. `dislikes`: whether the shop has any to learn from; without them the fall is not measured."""
+def behaviours(recommend: Recommend, people: Sequence[Person], past: Past, seed: int) -> dict[str, float]:
+    """Metric -> value for the gates. What was not tried has only its `_people`, how many could have been asked, or had stated a dislike."""
     generator, shop = np.random.default_rng(seed), Shop.of(past)
     if not people:
         return dict.fromkeys(("similar_lists_people", "dislike_falls_people", "complement_rises_people"), 0.0)
     answers = recommend(people)
     found = _gained("similar_lists", similar_lists(recommend, people, answers, shop, generator))
-    found |= _gained("dislike_falls", dislike_falls(recommend, people, answers, shop, generator) if dislikes else np.zeros(0))
+    found["dislike_falls_people"] = float(sum(bool((person.interests.signals[:, DISLIKE] > 0).any()) for person in people))
+    if found["dislike_falls_people"] >= FEWEST:
+        found |= _gained("dislike_falls", dislike_falls(recommend, people, answers, shop, generator))
     found |= _gained("complement_rises", complement_rises(recommend, people, answers, shop, generator))
     new = recommend([stranger(people[0])])
-    found["new_user_popularity"] = popularity_of(new[0], past)
+    found["new_user_products"] = float(len(past.products))
+    if len(past.products) >= LARGE:
+        found["new_user_popularity"] = popularity_of(new[0], past)
     found["empty_lists"] = float(sum(not len(answer.index) for answer in (*answers, *new)))
     return found
 
@@ -136,12 +144,12 @@ def dislike_falls(recommend: Recommend, people: Sequence[Person], answers: Seque
         if len(set(keys)) > 1:
             chosen.append((place, keys[int(generator.integers(len(keys)))]))
     copies = recommend([disliking(people[place], key) for place, key in chosen])
-    return np.array(
-        [
-            _moved(answers[place], copy, [int(product) for product in answers[place].index if shop.keys[product] == key])
-            for (place, key), copy in zip(chosen, copies, strict=True)
-        ]
-    )
+    gains = []
+    for (place, key), copy in zip(chosen, copies, strict=True):
+        # What the retrievers no longer propose says nothing of the scores.
+        both = np.intersect1d(answers[place].index, copy.index)
+        gains += [_moved(answers[place], copy, found)] if len(found := both[shop.keys[both] == key].tolist()) else []
+    return np.array(gains)
 
 
 def disliking(person: Person, key: str) -> Person:
@@ -222,9 +230,12 @@ def stranger(like: Person) -> Person:
 
 
 def popularity_of(answer: Answer, past: Past) -> float:
-    """Mean over the first ten of the share of products that fewer users took; 0 for an empty list."""
-    first = past.taken[answer.ranking()]
-    return float((np.searchsorted(np.sort(past.taken), first, side="left") / max(len(past.taken), 1)).mean()) if len(first) else 0.0
+    """Mean over the first ten of the share of products that fewer users took, as many count half; 0 for an empty list."""
+    first, every = past.taken[answer.ranking()], np.sort(past.taken)
+    if not len(first):
+        return 0.0
+    fewer, not_more = np.searchsorted(every, first, side="left"), np.searchsorted(every, first, side="right")
+    return float((fewer + not_more).mean() / 2 / len(every))
 
 
 def vetoed_shown(shown: Callable[[Sequence[Person]], Sequence[Ranking]], people: Sequence[Person], past: Past) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from feature_repo.home import ShopHome
-from training.behaviour import FEWEST
+from training.behaviour import FEWEST, LARGE
 from training.registry import CHALLENGER, CHAMPION, ModelVersion, champion, demote, promote
 from training.settings import TrainingSettings
 
@@ -49,7 +49,7 @@ def gates_of(kind: str, metrics: Mapping[str, float], settings: TrainingSettings
 
 
 def behaviour_gates(metrics: Mapping[str, float], settings: TrainingSettings) -> list[Gate]:
-    """The gates of `behaviour.py`. A test for which the shop had too few people passes, and says so; a gain is judged by its lower end.
+    """The gates of `behaviour.py`. A test for which the shop has too few people or products passes, and says so; a gain is judged by its lower end.
 
     The rule against disliked products is only judged where the path with the rules was asked (`vetoed_shown`).
     """
@@ -62,10 +62,14 @@ def behaviour_gates(metrics: Mapping[str, float], settings: TrainingSettings) ->
     for name, (metric, limit) in limits.items():
         asked = metrics.get(f"{metric}_people", FEWEST)
         if asked < FEWEST:
-            found.append(Gate(name, True, f"not tried: {asked:.0f} people could be asked, fewer than {FEWEST}"))
+            found.append(Gate(name, True, f"not tried: {asked:.0f} people to try it on or learn it from, fewer than {FEWEST}"))
         else:
             found.append(_compare(name, metrics, f"{metric}_lower", operator.gt, limit))
-    found.append(_compare("somebody unknown gets what is popular", metrics, "new_user_popularity", operator.ge, settings.gate_new_user))
+    name, products = "somebody unknown gets what is popular", metrics.get("new_user_products", LARGE)
+    if products < LARGE:
+        found.append(Gate(name, True, f"not tried: a catalogue of {products:.0f} products, fewer than {LARGE}"))
+    else:
+        found.append(_compare(name, metrics, "new_user_popularity", operator.ge, settings.gate_new_user))
     found.append(_compare("no list is empty", metrics, "empty_lists", operator.le, 0.0))
     if "vetoed_shown" in metrics:
         found.append(_compare("nothing disliked is shown", metrics, "vetoed_shown", operator.le, 0.0))

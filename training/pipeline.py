@@ -204,7 +204,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, 
         best = max(tuned_figures, key=tuned_figures.__getitem__, default="popular")
         of_new = tune.discovery(fitted[-2], people)
         best_new = max(of_new, key=of_new.__getitem__, default="popular")
-        measured = evaluate_all(shop, stack, best, best_new, "dislike" in profile.learned, settings, rules)
+        measured = evaluate_all(shop, stack, best, best_new, settings, rules)
         if rules:
             tuning = ranker_train.fit(train, RANKER_FEATURES, meta, settings, trees)
             measured = replace(
@@ -231,11 +231,11 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, 
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
 
 
-def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, dislikes: bool, settings: TrainingSettings, rules: bool) -> Measured:
+def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, settings: TrainingSettings, rules: bool) -> Measured:
     """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start.
 
     `best_tuned`: the retriever that was best alone on the tuning period, with which the slices are compared; `best_new`: the one best at products
-    that people had not taken before; `dislikes`: the shop has some.
+    that people had not taken before.
     """
     cut, retrievers = shop.periods.test, stack.retrievers
     people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
@@ -256,7 +256,7 @@ def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, disli
     parts = parts.with_slices(_cold_start(shop, stack, people, best_tuned, settings))
     shared = {"test_users": float(len(people.people))}
     regulars = behaviour.regulars(shop.events, shop.kind, cut, shop.reader, settings.seed)
-    behaves = behaviour.behaviours(stack.answers, regulars, past, dislikes, settings.seed)
+    behaves = behaviour.behaviours(stack.answers, regulars, past, settings.seed)
     if not len(people.people):
         return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared | behaves, parts, outcomes)
     by_user = {method: ndcgs(found, targets.products) for method, found in rankings.items()}

@@ -31,9 +31,9 @@ from training.retrieval.contract import Products
 from training.settings import TrainingSettings
 from training.stack import Answer, Recommend
 
-CATEGORIES, EACH, USERS = 6, 10, 90
+CATEGORIES, EACH, USERS = 6, 20, 90
 NOW = datetime(2024, 3, 1, tzinfo=UTC).timestamp()
-IDS = [f"p{n:02d}" for n in range(CATEGORIES * EACH)]
+IDS = [f"p{n:03d}" for n in range(CATEGORIES * EACH)]
 
 
 def shop() -> Past:
@@ -41,7 +41,7 @@ def shop() -> Past:
     draw = np.random.default_rng(0)
     vectors = np.repeat(np.eye(CATEGORIES), EACH, axis=0) + 0.05 * draw.random((len(IDS), CATEGORIES))
     products = Products.of(IDS, [f"c{n // EACH}" for n in range(len(IDS))], [None] * len(IDS), np.asarray(vectors, np.float32))
-    pairs = [(user, (user % CATEGORIES) * EACH + n) for user in range(USERS) for n in range(EACH) if draw.random() < 0.9 - 0.08 * n]
+    pairs = [(user, (user % CATEGORIES) * EACH + n) for user in range(USERS) for n in range(EACH) if draw.random() < 0.9 - 0.04 * n]
     user, item = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
     return Past(products, np.bincount(item, minlength=len(IDS)), USERS, user, item, np.full(len(IDS), np.nan))
 
@@ -54,7 +54,13 @@ def person(name: str, products: Sequence[str]) -> Person:
     return Person(name, NOW, np.zeros(3, np.float32), NO_INTERESTS, History(tuple(products), np.ones(len(products), np.float32), times, times), {})
 
 
-PEOPLE = [person(f"u{n}", [IDS[(n % CATEGORIES) * EACH + place] for place in (0, 3, 5)]) for n in range(60)]
+def taking(n: int) -> Person:
+    """Of one category; every second has said that they dislike another one."""
+    one = person(f"u{n}", [IDS[(n % CATEGORIES) * EACH + place] for place in (0, 3, 5)])
+    return disliking(one, f"category:c{(n + 1) % CATEGORIES}") if n % 2 else one
+
+
+PEOPLE = [taking(n) for n in range(60)]
 
 
 def sound(people: Sequence[Person]) -> list[Answer]:
@@ -73,8 +79,8 @@ def scored(score: Callable[[Person], np.ndarray]) -> Recommend:
     return lambda people: [Answer(np.arange(len(IDS), dtype=np.int32), np.asarray(score(one), np.float32)) for one in people]
 
 
-def gates(recommend: Recommend, dislikes: bool = True, people: Sequence[Person] = PEOPLE) -> dict[str, bool]:
-    metrics = behaviours(recommend, people, PAST, dislikes, 1)
+def gates(recommend: Recommend, people: Sequence[Person] = PEOPLE) -> dict[str, bool]:
+    metrics = behaviours(recommend, people, PAST, 1)
     return {gate.name: gate.passed for gate in behaviour_gates(metrics, TrainingSettings())}
 
 
@@ -91,11 +97,14 @@ def test_a_sound_recommender_passes() -> None:
     assert gates(sound) == dict.fromkeys((SIMILAR, FALLS, RISES, UNKNOWN, EMPTY), True)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_scores_fail(seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    found = gates(scored(lambda one: draw.random(len(IDS))))
-    assert not found[SIMILAR] and not found[FALLS] and not found[RISES]
+def test_random_scores_fail() -> None:
+    """Of twenty draws one may pass a test by chance, as its interval says."""
+    passed = []
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        found = gates(scored(lambda one, draw=draw: draw.random(len(IDS))))
+        passed += [name for name in (SIMILAR, FALLS, RISES) if found[name]]
+    assert passed.count(SIMILAR) == 0 and passed.count(FALLS) <= 1 and passed.count(RISES) <= 1
 
 
 def test_one_score_for_all_fails() -> None:
@@ -135,8 +144,29 @@ def test_an_empty_list_fails() -> None:
 def test_too_few_people_or_no_dislikes_are_not_tried() -> None:
     few = gates(scored(lambda one: PAST.taken), people=PEOPLE[: FEWEST - 1])
     assert few[SIMILAR] and few[FALLS] and few[RISES]
-    assert gates(scored(lambda one: PAST.taken), dislikes=False)[FALLS]
-    assert behaviours(sound, [], PAST, True, 1)["similar_lists_people"] == 0.0
+    assert behaviours(sound, PEOPLE[:38], PAST, 1)["dislike_falls_people"] == 19.0 and gates(scored(lambda one: PAST.taken), PEOPLE[:38])[FALLS]
+    assert behaviours(sound, [], PAST, 1)["similar_lists_people"] == 0.0
+
+
+def test_what_is_no_longer_proposed_says_nothing_of_the_scores() -> None:
+    """Retrievers that drop most of a disliked category don't make random scores look sound."""
+    draw = np.random.default_rng(0)
+
+    def dropping(people: Sequence[Person]) -> list[Answer]:
+        found = []
+        for one, answer in zip(people, scored(lambda one: draw.random(len(IDS)))(people), strict=True):
+            barred = [key for key, signals in zip(one.interests.keys, one.interests.signals, strict=True) if signals[DISLIKE]]
+            kept = ~np.isin(PAST.products.categories, barred) | (answer.index % 4 == 0)
+            found.append(Answer(answer.index[kept], answer.scores[kept]))
+        return found
+
+    assert not gates(dropping)[FALLS]
+
+
+def test_a_small_catalogue_is_not_asked_what_is_popular() -> None:
+    gate = {gate.name: gate for gate in behaviour_gates({"new_user_products": 40.0}, TrainingSettings())}[UNKNOWN]
+    assert gate.passed and "40 products" in gate.reason
+    assert not {gate.name: gate for gate in behaviour_gates({}, TrainingSettings())}[UNKNOWN].passed
 
 
 def test_copies_differ_by_one_thing() -> None:
@@ -144,8 +174,8 @@ def test_copies_differ_by_one_thing() -> None:
     near = nearly(one, Shop.of(PAST))
     assert near.history.products[:-1] == one.history.products[:-1] and near.history.products[-1] not in one.history.products
     assert PAST.products.categories[IDS.index(near.history.products[-1])] == "category:c0"
-    bought = buying(one, "p17")
-    assert bought.history.products == ("p17", *one.history.products) and bought.history.last_purchase_at[0] == NOW - 3600
+    bought = buying(one, "p037")
+    assert bought.history.products == ("p037", *one.history.products) and bought.history.last_purchase_at[0] == NOW - 3600
     twice = disliking(disliking(one, "category:c1"), "category:c1")
     assert (
         twice.interests.keys == ("category:c1",) and twice.interests.signals.shape == (1, len(SIGNALS)) and twice.interests.signals[0, DISLIKE] == 1.0
@@ -183,7 +213,7 @@ def test_the_veto_is_seen() -> None:
         return shown
 
     assert vetoed_shown(path(rule=True), PEOPLE, PAST) == 0 and vetoed_shown(path(rule=False), PEOPLE, PAST) > 0
-    limits = [gate.passed for gate in behaviour_gates({**behaviours(sound, PEOPLE, PAST, True, 1), "vetoed_shown": 3.0}, TrainingSettings())]
+    limits = [gate.passed for gate in behaviour_gates({**behaviours(sound, PEOPLE, PAST, 1), "vetoed_shown": 3.0}, TrainingSettings())]
     assert limits[-1] is False and all(limits[:-1])
 
 
