@@ -99,7 +99,6 @@ class Shop:
     repeat_buying: bool
     data_hash: str
     seed: int
-    threads: int
 
     def retrievers(self, cut: datetime, params: Params, weights: Sequence[float], earlier: RetrieverSet | None = None) -> RetrieverSet:
         """Fitted on what was known before `cut`. `earlier`: a set of a cut before, which training goes on from."""
@@ -107,7 +106,7 @@ class Shop:
 
     def fitter(self, cut: datetime, earlier: RetrieverSet | None = None) -> Fitter:
         """What retrievers of this cut are fitted on."""
-        return Fitter.before(self.events, self.catalogue.known_at(cut).products(), cut, self.seed, self.threads, earlier)
+        return Fitter.before(self.events, self.catalogue.known_at(cut).products(), cut, self.seed, earlier)
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,6 @@ def open_shop(home: ShopHome, settings: TrainingSettings) -> Shop:
         config(home).repeat_buying,
         data_hash(tables),
         settings.seed,
-        settings.threads,
     )
 
 

@@ -85,7 +85,7 @@ class Stage:
         before = events.groupby("user_id")["product_id"].agg(frozenset)
         people = Audience(found, tuple(frozenset([wanted[user]]) for user in users), tuple(before[user] for user in users))
         end = events["event_time"].max().to_pydatetime() + timedelta(days=1)
-        fitter = Fitter.before(events, catalogue.products(), end, settings.seed, settings.threads)
+        fitter = Fitter.before(events, catalogue.products(), end, settings.seed)
         return cls(catalogue, reader, fitter, Periods.of(events, settings), events, people, config(home).repeat_buying)
 
     def some(self, count: int, random: np.random.Generator) -> Audience:

@@ -261,7 +261,7 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> R
         products, about = stage.catalogue.products(), (False, stage.weights.tolist(), stage.catalogue.embedding_version)
         with timings.step(f"{arm}: retrievers"):
             if not fitted:  # the same ratings in each of them
-                fitter = Fitter.before(stage.events, products, stage.made.as_of, settings.seed, settings.threads)
+                fitter = Fitter.before(stage.events, products, stage.made.as_of, settings.seed)
                 fits = {name: Silent(len(products)) if name in LEFT_OUT else fitter.fit(name, params) for name in COUNTED}
                 base = RetrieverSet(products, fits, params, *about)
                 params, _ = tune.tuned(fitter, base, _first(stage.learners, WATCHED))

@@ -82,6 +82,12 @@ class Network(nn.Module):
         found: torch.Tensor = functional.pad(own, (0, 0, 0, more)) + self.text(goods.text) + self.key(goods.keys)
         return found
 
+    def some(self, goods: "Goods", rows: torch.Tensor) -> torch.Tensor:
+        """Vectors of the products `rows` int64[r] that it is trained with, float32[r, size]."""
+        own = functional.embedding(rows, self.own.weight) * goods.known[rows, None]
+        found: torch.Tensor = own + self.text(goods.text[rows]) + self.key(goods.keys[rows])
+        return found
+
     def forward(self, items: torch.Tensor, gaps: torch.Tensor, bought: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """int64[b, l] each (items padded with `products`) -> float32[b, l, size]."""
         length = items.shape[1]
@@ -174,9 +180,7 @@ class Sequential:
             self.table = network.table(Goods.of(products, keys, known))
 
     @classmethod
-    def fit(
-        cls, acts: Acts, products: Products, params: SequentialParams, seed: int, threads: int, start: "Sequential | None" = None
-    ) -> "Sequential":
+    def fit(cls, acts: Acts, products: Products, params: SequentialParams, seed: int, start: "Sequential | None" = None) -> "Sequential":
         """Train on sequences of two steps or more.
 
         Without `start` a twentieth of the sequences is kept back and training stops when what follows in them no longer ranks higher. With it
@@ -184,7 +188,7 @@ class Sequential:
         """
         torch.manual_seed(seed)
         before = torch.get_num_threads()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # matrices this small gain little from a second thread, and lose ten times as much where the machine is busy
         try:
             return cls._fit(acts, products, params, np.random.default_rng(seed), start)
         finally:
@@ -304,10 +308,13 @@ def _batches(steps: Steps, params: SequentialParams, random: np.random.Generator
 def _loss(network: Network, goods: Goods, drawn: torch.Tensor, batch: tuple[torch.Tensor, ...], params: SequentialParams) -> torch.Tensor:
     """Cross-entropy of what follows against products drawn for the whole batch."""
     items, gaps, bought, follows = batch
-    table = network.table(goods)
     there = follows >= 0
-    found, wanted = network(items, gaps, bought, table)[there], follows[there]
     others = drawn[torch.randint(len(drawn), (params.negatives,))]
+    # Vectors of all products would cost most of a step; a batch needs few of them. Padding is the largest number, and stays so.
+    rows, place = torch.unique(torch.cat([items.flatten(), follows[there], others]), return_inverse=True)
+    table = network.some(goods, rows[rows < network.products])
+    items, wanted, others = place[: items.numel()].view_as(items), place[items.numel() : -len(others)], place[-len(others) :]
+    found = network(items, gaps, bought, table)[there]
     right = (found * table[wanted]).sum(dim=1, keepdim=True)
     wrong = (found @ table[others].T).masked_fill(others[None] == wanted[:, None], -1e9)
     return functional.cross_entropy(torch.cat([right, wrong], dim=1), torch.zeros(len(wanted), dtype=torch.long))

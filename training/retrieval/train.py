@@ -22,15 +22,12 @@ class Fitter:
     acts: Acts
     products: Products
     seed: int
-    threads: int
     earlier: RetrieverSet | None = None
 
     @classmethod
-    def before(
-        cls, events: pd.DataFrame, products: Products, cut: datetime, seed: int, threads: int, earlier: RetrieverSet | None = None
-    ) -> "Fitter":
+    def before(cls, events: pd.DataFrame, products: Products, cut: datetime, seed: int, earlier: RetrieverSet | None = None) -> "Fitter":
         """`earlier`: a set of an earlier cut; what takes long to train goes on from it."""
-        return cls(Acts.before(events, products, cut), products, seed, threads, earlier)
+        return cls(Acts.before(events, products, cut), products, seed, earlier)
 
     def fit(self, name: str, params: Params) -> Fitted:
         """One retriever."""
@@ -41,7 +38,7 @@ class Fitter:
             "item_to_item": lambda: ItemToItem.fit(acts, products, p.similar_half_life, p.view_weight, p.similar_self, p.similar_shrink),
             "next_item": lambda: NextItem.fit(acts, products, p.next_half_life, p.view_weight, p.next_step, p.next_back, p.next_shrink),
             "linear": lambda: Linear.fit(acts, products, p.linear_half_life, p.view_weight, p.linear_step, p.linear_penalty),
-            "sequential": lambda: Sequential.fit(acts, products, SequentialParams(), self.seed, self.threads, self._started()),
+            "sequential": lambda: Sequential.fit(acts, products, SequentialParams(), self.seed, self._started()),
         }
         return kinds[name]()
 

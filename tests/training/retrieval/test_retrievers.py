@@ -126,9 +126,9 @@ def test_the_sequential_retriever_learns_an_order_that_counts_alone_do_not_show(
     frame = pd.DataFrame([(*row, row[-1]) for row in rows], columns=events().columns)
     products = Products.of(PRODUCTS, CATEGORIES, CATEGORIES, VECTORS)
     params = SequentialParams(negatives=8, batch=16, epochs=12)
-    model = Sequential.fit(Acts.before(frame, products, CUT), products, params, seed=3, threads=1)
+    model = Sequential.fit(Acts.before(frame, products, CUT), products, params, seed=3)
     found = RetrieverSet(products, {**fitted().fitted, "sequential": model}, Params(), True, WEIGHTS, "v1")
-    again = Sequential.fit(Acts.before(frame, products, CUT), products, params, seed=3, threads=1, start=model)
+    again = Sequential.fit(Acts.before(frame, products, CUT), products, params, seed=3, start=model)
     assert again.epochs == model.epochs > 1
     for place in range(5):
         history = bought((ring[place], 1, 1), (ring[place - 1], 1, 2), (ring[place - 2], 1, 3))
