@@ -27,7 +27,7 @@ class NewestFirst:
     def __init__(self) -> None:
         rows = [(f"u{n}", "mug" if n else "lamp", CUT - timedelta(days=2 + n)) for n in range(6)]
         self.events = pd.DataFrame(rows, columns=["user_id", "product_id", "event_time"]).assign(event_type="purchase")
-        fitted = Fitter.before(self.events, KNOWN, CUT, 1, 1).set(Params(), True, [0.1] * 8, "v1")
+        fitted = Fitter.before(self.events, KNOWN, CUT, 1).set(Params(), True, [0.1] * 8, "v1")
         self.retrievers = fitted.extend(LATER)
 
     def answers(self, people: Sequence[Person]) -> list[Answer]:

@@ -150,7 +150,7 @@ def test_training_rows_equal_what_serving_computes(home: ShopHome) -> None:
     user = UserReader(home).read(str(events["user_id"].dropna().iloc[-1]), now.timestamp())
     assert user
     catalogue = dataset.Catalogue.of(matrix)
-    retrievers = Fitter.before(events, catalogue.products(), now, 1, 1).set(Params(), True, [0.1] * 8, "")
+    retrievers = Fitter.before(events, catalogue.products(), now, 1).set(Params(), True, [0.1] * 8, "")
     (person,) = dataset.people(partial(features_of, store), [user.user_id], [now + labels.JUST_BEFORE])
     found = retrievers.retrieve(user.history, now, 15, user.interests, user.circle)
     weights = np.full(8, 0.1, np.float32)
@@ -205,7 +205,7 @@ def test_the_future_does_not_change_a_past_label(home: ShopHome, tmp_path: Path)
         events = pd.read_parquet(one.tables / "events.parquet")
         catalogue = dataset.Catalogue.of(ProductMatrix.load(Build.current(one))).known_at(moment)
         reader = partial(features_of, Build.current(one).store())
-        retrievers = Fitter.before(events, catalogue.products(), moment, 1, 1).set(Params(), True, [0.1] * 8, "")
+        retrievers = Fitter.before(events, catalogue.products(), moment, 1).set(Params(), True, [0.1] * 8, "")
         slates = [
             dataset.full_slate(person, retrievers.retrieve(person.history, moment, 10, person.interests, person.circle), retrievers)
             for person in dataset.people(reader, users, [moment] * len(users))

@@ -24,7 +24,7 @@ def retrievers() -> RetrieverSet:
     rows = [(f"u{n}", "mug", 2 + n) for n in range(6)] + [(f"u{n}", "pan", 3 + n) for n in range(3)]
     times = [CUT - timedelta(days=days) for _, _, days in rows]
     frame = pd.DataFrame({"event_type": "purchase", "user_id": [u for u, _, _ in rows], "product_id": [p for _, p, _ in rows]})
-    return Fitter.before(frame.assign(event_time=times, arrived_at=times), PRODUCTS, CUT, 1, 1).set(Params(), True, [0.1] * 8, "v1")
+    return Fitter.before(frame.assign(event_time=times, arrived_at=times), PRODUCTS, CUT, 1).set(Params(), True, [0.1] * 8, "v1")
 
 
 def person(scalars: float, *products: str) -> Person:

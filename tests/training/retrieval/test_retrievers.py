@@ -41,7 +41,7 @@ def events() -> pd.DataFrame:
 
 def fitted(params: Params | None = None, repeat_buying: bool = True, rows: pd.DataFrame | None = None) -> RetrieverSet:
     products = Products.of(PRODUCTS, CATEGORIES, [None] * len(PRODUCTS), VECTORS)
-    fitter = Fitter.before(events() if rows is None else rows, products, CUT, seed=1, threads=1)
+    fitter = Fitter.before(events() if rows is None else rows, products, CUT, seed=1)
     return fitter.set(params or Params(), repeat_buying, WEIGHTS, "v1")
 
 
@@ -205,7 +205,7 @@ def test_a_shop_without_events_proposes_its_catalogue() -> None:
 
 def test_an_empty_catalogue_proposes_nothing() -> None:
     products = Products.of([], [], [], np.zeros((0, 3), np.float32))
-    retrievers = Fitter.before(events(), products, CUT, seed=1, threads=1).set(Params(), True, WEIGHTS, "v1")
+    retrievers = Fitter.before(events(), products, CUT, seed=1).set(Params(), True, WEIGHTS, "v1")
     assert len(retrievers.retrieve(bought(("camera", 1, 3)), CUT, 10).index) == 0
 
 
