@@ -34,7 +34,7 @@ class TrainingSettings(Settings):
     gate_similar: float = Field(
         0.1, ge=-1, le=1, description="How much more of the first ten, at least, similar histories share than two people drawn at random."
     )
-    gate_dislike: float = Field(0.01, ge=-1, le=1, description="How far, as a share of the list, products of a newly disliked category must fall.")
+    gate_dislike: float = Field(0.0, ge=-1, le=1, description="How far, as a share of the list, products of a newly disliked category must fall.")
     gate_complement: float = Field(0.01, ge=-1, le=1, description="How far, as a share of the list, a complement of a new purchase must rise.")
     gate_new_user: float = Field(
         0.7, ge=0, le=1, description="Least share of products, on average, that fewer users took than what somebody unknown is shown."

@@ -29,7 +29,7 @@ GOOD_WRITER = {"unsupported_claims": 0.0, "violating_share_raw": 0.1, "fallback_
         (GOOD_RANKER | {"above_champion_upper": -0.03}, True, False),
         (GOOD_RANKER, True, True),
         (GOOD_RANKER | {"similar_lists_lower": 0.05}, False, False),
-        (GOOD_RANKER | {"dislike_falls_lower": 0.01}, False, False),
+        (GOOD_RANKER | {"dislike_falls_lower": 0.0}, False, False),
         (GOOD_RANKER | {"complement_rises_lower": -0.01}, False, False),
         (GOOD_RANKER | {"complement_rises_lower": -0.01, "complement_rises_people": 19.0}, False, True),
         (GOOD_RANKER | {"new_user_popularity": 0.5}, False, False),
