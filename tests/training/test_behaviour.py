@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from feature_repo.declarations import SIGNALS
-from feature_repo.online import NO_INTERESTS, History
+from feature_repo.online import NO_CIRCLE, NO_INTERESTS, History
 from training.behaviour import (
     DISLIKE,
     FEWEST,
@@ -51,7 +51,9 @@ PAST = shop()
 
 def person(name: str, products: Sequence[str]) -> Person:
     times = np.full(len(products), NOW - 86400.0)
-    return Person(name, NOW, np.zeros(3, np.float32), NO_INTERESTS, History(tuple(products), np.ones(len(products), np.float32), times, times), {})
+    return Person(
+        name, NOW, np.zeros(3, np.float32), NO_INTERESTS, History(tuple(products), np.ones(len(products), np.float32), times, times), NO_CIRCLE, {}
+    )
 
 
 def taking(n: int) -> Person:

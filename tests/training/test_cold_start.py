@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from feature_repo.online import NO_HISTORY, NO_INTERESTS
+from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS
 from training.cold_start import cold_start
 from training.dataset import Audience, Person
 from training.past import Past
@@ -35,7 +35,7 @@ class NewestFirst:
 
 
 def audience(*wanted: set[str], before: set[str] = frozenset()) -> Audience:
-    people = tuple(Person(f"n{n}", CUT.timestamp(), np.zeros(1, np.float32), NO_INTERESTS, NO_HISTORY, {}) for n in range(len(wanted)))
+    people = tuple(Person(f"n{n}", CUT.timestamp(), np.zeros(1, np.float32), NO_INTERESTS, NO_HISTORY, NO_CIRCLE, {}) for n in range(len(wanted)))
     return Audience(people, tuple(frozenset(each) for each in wanted), (frozenset(before),) * len(wanted))
 
 

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from feature_repo.online import NO_HISTORY, NO_INTERESTS, History
+from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, History
 from training.behaviour import stranger
 from training.dataset import Person
 from training.retrieval.contract import Products
@@ -30,7 +30,7 @@ def retrievers() -> RetrieverSet:
 def person(scalars: float, *products: str) -> Person:
     at = np.full(len(products), CUT.timestamp() - 86400.0)
     history = History(products, np.ones(len(products), np.float32), at, at) if products else NO_HISTORY
-    return Person("u", CUT.timestamp(), np.full(2, scalars, np.float32), NO_INTERESTS, history, {})
+    return Person("u", CUT.timestamp(), np.full(2, scalars, np.float32), NO_INTERESTS, history, NO_CIRCLE, {})
 
 
 def test_who_is_unknown() -> None:

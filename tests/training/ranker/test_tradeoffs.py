@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from feature_repo.declarations import SIGNALS
-from feature_repo.online import NO_HISTORY, Interests
+from feature_repo.online import NO_CIRCLE, NO_HISTORY, Interests
 from feature_repo.vectors import RANKER_FEATURES
 from training.dataset import Audience, Person, Scored
 from training.evaluate import Targets
@@ -30,7 +30,7 @@ WEIGHTS = [float(signal in ("purchase", "like")) for signal in SIGNALS]
 def person(name: str, keys: tuple[str, ...] = (), signal: str = "purchase") -> Person:
     signals = np.zeros((len(keys), len(SIGNALS)), np.float32)
     signals[:, SIGNALS.index(signal)] = 1.0
-    return Person(name, 0.0, NOTHING, Interests(keys, signals, np.zeros(len(keys))), NO_HISTORY, {})
+    return Person(name, 0.0, NOTHING, Interests(keys, signals, np.zeros(len(keys))), NO_HISTORY, NO_CIRCLE, {})
 
 
 def rows_of(stock: dict[int, float], bought: tuple[int, ...]) -> Any:
