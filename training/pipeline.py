@@ -41,7 +41,7 @@ from training.card import Data, card
 from training.champion import Champion, compare
 from training.cold_start import cold_start
 from training.content.train import Effort, WriterTraining, train_writer
-from training.dataset import Audience, Catalogue, Reader, Scored
+from training.dataset import Audience, Catalogue, Person, Reader, Scored
 from training.evaluate import K, Ranking, Report, evaluate, ndcgs, recall, table, upper
 from training.gates import Decision
 from training.labels import Periods
@@ -254,7 +254,8 @@ def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, setti
     parts = parts.with_slices(_cold_start(shop, stack, people, best_tuned, settings))
     shared = {"test_users": float(len(people.people))}
     regulars = behaviour.regulars(shop.events, shop.kind, cut, shop.reader, settings.seed)
-    behaves = behaviour.behaviours(stack.answers, regulars, past, settings.seed)
+    veto = behaviour.vetoed_shown(partial(_shelves, shop, stack), regulars, past)
+    behaves = {"vetoed_shown": float(veto)} | behaviour.behaviours(stack.answers, regulars, past, settings.seed)
     if not len(people.people):
         return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared | behaves, parts, outcomes)
     by_user = {method: ndcgs(found, targets.products) for method, found in rankings.items()}
@@ -270,6 +271,14 @@ def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, setti
     of_ranker |= {"slices": float(len(parts.slices)), "slices_lost": float(len(parts.lost))} | behaves
     costs = {"test": _rules(shop, scored, stack)} if rules else {}
     return Measured(report, shared | of_retrievers, shared | of_ranker, parts, outcomes, costs)
+
+
+def _shelves(shop: Shop, stack: Stack, people: Sequence[Person]) -> list[Ranking]:
+    """What the service's default policy shows them."""
+    nothing = (frozenset[str](),) * len(people)
+    scored = Scored.of(Audience(tuple(people), nothing, nothing), stack.retrievers, shop.reader, stack.weights, stack.candidates)
+    scores = [stack.ranker.score(rows) for rows in scored.rows]
+    return tradeoffs.shelves(scored, scores, stack.retrievers.products, stack.weights, shop.repeat_buying)
 
 
 def _rules(shop: Shop, scored: Scored, stack: Stack) -> list[tradeoffs.Row]:

@@ -144,6 +144,17 @@ def rows(
     return made
 
 
+def shelves(
+    scored: Scored, scores: Sequence[Floats], products: Products, weights: Sequence[float] | Floats, repeat_buying: bool, k: int = K
+) -> list[Index]:
+    """Each one's shelf under the defaults of the service's settings, as positions in `products`."""
+    chosen = (
+        choose(ShelfPolicy(), values, each, k, repeat_buying, draw_of(person.user_id)).places
+        for values, each, person in zip(scores, Audience(scored, products, weights).offers, scored.people.people, strict=True)
+    )
+    return [found.index[places] for found, places in zip(scored.candidates, chosen, strict=True)]
+
+
 def _row(name: str, choices: Sequence[Choice], rankings: Sequence[Index], ndcg: Doubles, change: Doubles, products: Products, k: int) -> Row:
     categories = products.categories
     candidates = max(sum(len(choice.kept_off) for choice in choices), 1)

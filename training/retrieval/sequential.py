@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 GAPS = 12
 """Buckets of the time between two steps: same moment or day, then powers of two of days."""
 IGNORED = -1
-KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 20, 1_000, 3
+KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 20, 1_000, 8
 """One in so many sequences watches, at most so many; epochs without a better order until training stops."""
 SCORED = 256
 """Steps that all products are scored for together."""
@@ -49,7 +49,7 @@ class SequentialParams:
     negatives: int = 512
     batch: int = 128
     rate: float = 1e-3
-    epochs: int = 30
+    epochs: int = 24
 
 
 class Network(nn.Module):
