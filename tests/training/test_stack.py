@@ -1,12 +1,16 @@
 """The stack answers for whoever asks: ranked where something is known, popular where nothing is."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, History
+from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, Circle, History
 from training.behaviour import stranger
 from training.dataset import Person
 from training.retrieval.contract import Products
@@ -45,6 +49,15 @@ def test_somebody_unknown_gets_what_everybody_buys_without_a_feature_being_read(
     stack = Stack(retrievers(), np.zeros(8, np.float32), None, reader, 2)
     (answer,) = stack.answers([person(np.nan)])
     assert [str(PRODUCTS.ids[product]) for product in answer.ranking()] == ["mug", "pan"]
+
+
+def test_what_the_circle_chose_is_among_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline as in the service: a circle that is not passed on would go unseen."""
+    monkeypatch.setattr("training.stack.feature_rows", lambda slates, *_: [np.zeros((len(slate.product_ids), 1), np.float32) for slate in slates])
+    ranker = cast(Any, SimpleNamespace(score=lambda rows: np.zeros(len(rows), np.float32)))
+    stack = Stack(retrievers(), np.zeros(8, np.float32), ranker, cast(Any, None), 1)
+    tied = replace(person(0.0), circle=Circle(("lamp",), np.ones(1, np.float32), np.ones(1, np.float32)))
+    assert [str(PRODUCTS.ids[answer.index[0]]) for answer in stack.answers([person(0.0), tied])] == ["mug", "lamp"]
 
 
 def test_a_wider_catalogue_keeps_the_rest() -> None:

@@ -280,7 +280,8 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> R
         "users": ratings.known["user"].nunique(), "products": len(ratings.categories), "known_ratings": len(ratings.known),
         "ties": len(ratings.trust), "learners": len(halves[0]), "measured": len(halves[1]),
     }  # fmt: skip
-    counts["targets_nobody_else_rated"] = len(set(halves[1]) - {user for user in halves[1] if ratings.test[user] in set(ratings.known["product"])})
+    rated = set(ratings.known["product"])
+    counts["targets_nobody_else_rated"] = sum(ratings.test[user] not in rated for user in halves[1])
     return Run(ranks, slices, reached, {**vars(params), **trees}, (time.monotonic() - started) / 60, counts)
 
 
