@@ -153,13 +153,13 @@ def dislike_falls(recommend: Recommend, people: Sequence[Person], answers: Seque
 
 
 def disliking(person: Person, key: str) -> Person:
-    """With a stated dislike of a "category:…" or "brand:…" beside all else."""
+    """With a stated dislike of a "category:…" or "brand:…" beside all else; it takes back a like of the same."""
     old = person.interests
     signals = np.zeros(len(SIGNALS), np.float32)
     signals[DISLIKE] = 1.0
     if key in old.keys:
         changed = old.signals.copy()
-        changed[old.keys.index(key), DISLIKE] = 1.0
+        changed[old.keys.index(key), [LIKE, DISLIKE]] = 0.0, 1.0
         return replace(person, interests=replace(old, signals=changed))
     return replace(person, interests=Interests((*old.keys, key), np.vstack([old.signals, signals]).astype(np.float32), np.append(old.last_at, 0.0)))
 
