@@ -27,10 +27,8 @@ Ints = NDArray[np.int64]
 GAPS = 12
 """Buckets of the time between two steps: same moment or day, then powers of two of days."""
 IGNORED = -1
-KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 20, 1_000, 8
-"""One in so many sequences watches, at most so many; epochs without a better order until training stops."""
-SCORED = 256
-"""Steps that all products are scored for together."""
+KEPT_BACK, MOST_KEPT_BACK, PATIENCE = 5, 3_000, 8
+"""The last step of one in so many sequences watches, at most of so many; epochs without a better order until training stops."""
 BUCKETED = 50
 """Batches that are sorted by length together: like lengths in a batch leave little padding, and the order stays random."""
 
@@ -144,6 +142,13 @@ class Steps:
     def where(self, keep: NDArray[np.bool_]) -> "Steps":
         return replace(self, bounds=self.bounds[keep])
 
+    def parted(self, random: np.random.Generator) -> tuple["Steps", "Steps"]:
+        """All sequences, some without their last step; and those with it. Only sequences that keep a pair of steps give one away."""
+        long = random.permutation(np.flatnonzero(self.bounds[:, 1] - self.bounds[:, 0] > 2))
+        chosen = np.zeros(len(self), bool)
+        chosen[long[: min(len(self) // KEPT_BACK, MOST_KEPT_BACK)]] = True
+        return replace(self, bounds=self.bounds - np.stack([np.zeros(len(self), np.int64), chosen], axis=1)), self.where(chosen)
+
 
 def gap_codes(days: NDArray[np.float64]) -> Ints:
     """Days between steps -> 0 (none) .. GAPS - 1."""
@@ -183,8 +188,8 @@ class Sequential:
     def fit(cls, acts: Acts, products: Products, params: SequentialParams, seed: int, start: "Sequential | None" = None) -> "Sequential":
         """Train on sequences of two steps or more.
 
-        Without `start` a twentieth of the sequences is kept back and training stops when what follows in them no longer ranks higher. With it
-        training goes on from there, on everything and with smaller steps, for a quarter of the epochs that one took.
+        Without `start` the last step of some sequences is kept back, and the epoch is kept after which it stands highest. With it training goes on
+        from there, on everything and with smaller steps, for a quarter of the epochs that one took.
         """
         torch.manual_seed(seed)
         before = torch.get_num_threads()
@@ -204,10 +209,7 @@ class Sequential:
             _go_on(network, products, keys, start)
         goods = Goods.of(products, keys, known)
         drawn = torch.from_numpy(np.flatnonzero(known))
-        kept_back = np.zeros(len(steps), bool)
-        if start is None:
-            kept_back[random.permutation(len(steps))[: min(len(steps) // KEPT_BACK, MOST_KEPT_BACK)]] = True
-        learned, watched = steps.where(~kept_back), steps.where(kept_back)
+        learned, watched = (steps, steps.where(np.zeros(len(steps), bool))) if start is not None else steps.parted(random)
         epochs = params.epochs if start is None else max(1, round(start.epochs / 4))
         rate = params.rate if start is None else params.rate * 0.3
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -233,7 +235,7 @@ class Sequential:
             with torch.inference_mode():
                 network.eval()
                 figure = _gain(network, goods, watched, params)
-            log.info("Sequential: epoch %d, loss %.3f, NDCG on sequences kept back %.4f.", epoch, np.mean(losses), figure)
+            log.info("Sequential: epoch %d, loss %.3f, NDCG@10 of the steps kept back %.4f.", epoch, np.mean(losses), figure)
             if figure > best:
                 best, best_epoch, kept = figure, epoch, {name: value.clone() for name, value in network.state_dict().items()}
             elif epoch - best_epoch >= PATIENCE:
@@ -321,16 +323,13 @@ def _loss(network: Network, goods: Goods, drawn: torch.Tensor, batch: tuple[torc
 
 
 def _gain(network: Network, goods: Goods, steps: Steps, params: SequentialParams) -> float:
-    """Mean over all steps of 1 / log2(1 + rank) among all products, the NDCG without a cut: the loss stops falling long before the order does."""
+    """NDCG@10 of the last steps among all products. Loss and mean rank are best long before the first places are."""
     table = network.table(goods)
     gains = []
     for items, gaps, bought, follows in _batches(steps, params, np.random.default_rng(0)):
-        there = follows >= 0
-        found, wanted = network(items, gaps, bought, table)[there], follows[there]
-        for some, right in zip(torch.split(found, SCORED), torch.split(wanted, SCORED), strict=True):
-            scores = some @ table.T
-            ranks = (scores >= scores.gather(1, right[:, None])).sum(dim=1)
-            gains.append(1.0 / torch.log2(1.0 + ranks))
+        scores, wanted = network(items, gaps, bought, table)[:, -1] @ table.T, follows[:, -1:]
+        ranks = (scores >= scores.gather(1, wanted)).sum(dim=1)
+        gains.append((ranks <= 10) / torch.log2(1.0 + ranks))
     return float(torch.cat(gains).mean())
 
 

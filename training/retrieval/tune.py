@@ -48,6 +48,7 @@ def tuned(fitter: Fitter, base: RetrieverSet, people: Audience) -> tuple[Params,
         current, figures[name] = tried[best], scores[best]
         log.info("%s: NDCG@10 %.4f with %s of %d tried, %.1f s.", name, scores[best], options[best], len(options), time.monotonic() - started)
     figures["sequential"] = mean_ndcg(current, "sequential", people)
+    log.info("sequential: NDCG@10 %.4f.", figures["sequential"])
     return current.params, figures
 
 

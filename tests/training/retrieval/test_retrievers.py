@@ -16,7 +16,7 @@ from training.retrieval.item_to_item import cosine
 from training.retrieval.linear import Linear
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.next_item import rules
-from training.retrieval.sequential import Sequential, SequentialParams, Steps
+from training.retrieval.sequential import KEPT_BACK, Sequential, SequentialParams, Steps
 from training.retrieval.train import Fitter
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -246,3 +246,13 @@ def test_saved_and_loaded_it_proposes_the_same_and_refuses_a_change(tmp_path: Pa
     (tmp_path / "retrievers.json").write_text((tmp_path / "retrievers.json").read_text().replace("30.0", "31.0"))
     with pytest.raises(TrainingError, match=r"retrievers\.json"):
         RetrieverSet.load(tmp_path)
+
+
+def test_last_steps_are_kept_back_from_sequences_that_can_spare_them() -> None:
+    bounds = np.array([[start, start + length] for start, length in zip(range(0, 100, 5), [2, 5] * 10, strict=True)])
+    steps = Steps(np.arange(100), np.zeros(100, np.int64), np.zeros(100, np.int64), bounds, 100)
+    learned, watched = steps.parted(np.random.default_rng(0))
+    assert len(learned) == 20 and len(watched) == 20 // KEPT_BACK
+    shorter = (learned.bounds != bounds)[:, 1]
+    assert (learned.bounds[shorter, 1] == bounds[shorter, 1] - 1).all() and shorter.sum() == len(watched)
+    assert (watched.bounds == bounds[shorter]).all() and (bounds[shorter, 1] - bounds[shorter, 0] == 5).all()
