@@ -143,8 +143,12 @@ class Steps:
         return replace(self, bounds=self.bounds[keep])
 
     def parted(self, random: np.random.Generator) -> tuple["Steps", "Steps"]:
-        """All sequences, some without their last step; and those with it. Only sequences that keep a pair of steps give one away."""
-        long = random.permutation(np.flatnonzero(self.bounds[:, 1] - self.bounds[:, 0] > 2))
+        """All sequences, some without their last step; and those with it.
+
+        Only sequences that keep a pair of steps give one away, and only a product that is in them but once.
+        """
+        spare = [end - begin > 2 and self.items[end - 1] not in self.items[begin : end - 1] for begin, end in self.bounds]
+        long = random.permutation(np.flatnonzero(spare))
         chosen = np.zeros(len(self), bool)
         chosen[long[: min(len(self) // KEPT_BACK, MOST_KEPT_BACK)]] = True
         return replace(self, bounds=self.bounds - np.stack([np.zeros(len(self), np.int64), chosen], axis=1)), self.where(chosen)
@@ -323,12 +327,17 @@ def _loss(network: Network, goods: Goods, drawn: torch.Tensor, batch: tuple[torc
 
 
 def _gain(network: Network, goods: Goods, steps: Steps, params: SequentialParams) -> float:
-    """NDCG@10 of the last steps among all products. Loss and mean rank are best long before the first places are."""
+    """NDCG@10 of the last steps among all products that are not in the sequence.
+
+    What has learned its sequences by heart puts their products first and what comes next right behind: leaving them out tells the one from the other.
+    Loss and mean rank are best long before the first places are.
+    """
     table = network.table(goods)
     gains = []
     for items, gaps, bought, follows in _batches(steps, params, np.random.default_rng(0)):
         scores, wanted = network(items, gaps, bought, table)[:, -1] @ table.T, follows[:, -1:]
-        ranks = (scores >= scores.gather(1, wanted)).sum(dim=1)
+        own = functional.pad(scores, (0, 1)).scatter(1, items, -math.inf)[:, :-1]  # padding is one product more
+        ranks = (own >= scores.gather(1, wanted)).sum(dim=1)
         gains.append((ranks <= 10) / torch.log2(1.0 + ranks))
     return float(torch.cat(gains).mean())
 
