@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS
 from training.evaluate import BEYOND, K, Report
+from training.evaluation.slices import FEWEST_TARGETS, MARGIN, Estimate, Sliced
 from training.gates import Gate
 from training.registry import ModelFolder, RunFacts
-from training.slices import FEWEST_TARGETS, MARGIN, Estimate, Sliced
 
 WHAT = {
     "retriever": "Seven retrievers and the profile: they propose the products that the ranker puts into order.",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from feature_repo.home import ShopHome
-from training.behaviour import FEWEST, LARGE
+from training.evaluation.behaviour import FEWEST, LARGE
 from training.registry import CHALLENGER, CHAMPION, ModelVersion, champion, demote, promote
 from training.settings import TrainingSettings
 

@@ -35,17 +35,20 @@ from feature_repo.ingest import config, read_tables
 from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of, fingerprint
 from feature_repo.vectors import RANKER_FEATURES
-from training import behaviour, dataset, gates, labels, slices
-from training.beyond_accuracy import beyond_accuracy
+from training import dataset, gates, labels
 from training.card import Data, card
 from training.champion import Champion, compare
-from training.cold_start import cold_start
 from training.content.train import Effort, WriterTraining, train_writer
 from training.dataset import Audience, Catalogue, Person, Reader, Scored
 from training.evaluate import K, Ranking, Report, evaluate, ndcgs, recall, table, upper
+from training.evaluation import behaviour, slices
+from training.evaluation.beyond_accuracy import beyond_accuracy
+from training.evaluation.cold_start import cold_start
+from training.evaluation.past import Past
+from training.evaluation.slices import Outcomes, Sliced, sliced
+from training.evaluation.stack import Stack
 from training.gates import Decision
 from training.labels import Periods
-from training.past import Past
 from training.profile import ProfileModel
 from training.ranker import tradeoffs
 from training.ranker import train as ranker_train
@@ -55,8 +58,6 @@ from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
-from training.slices import Outcomes, Sliced, sliced
-from training.stack import Stack
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from training.card import Data, card
+from training.evaluation.slices import Estimate, Slice, Sliced
 from training.gates import Gate
 from training.registry import ModelFolder, ModelMeta, RunFacts
-from training.slices import Estimate, Slice, Sliced
 
 FACTS = RunFacts("datahash", "abc123", "pins")
 DATA = Data("corner", False, "purchase", 1234, 56, 78, ("2024-04-01", "2024-05-01"), ("2024-05-01", "2024-05-31"), False)

@@ -18,13 +18,13 @@ from feature_repo.online import ProductMatrix, UserReader, ranker_matrix
 from feature_repo.store import Build, features_of, fingerprint
 from training import dataset, labels, pipeline
 from training.content.train import Effort
+from training.evaluation.stack import Stack
 from training.profile import ProfileModel
 from training.ranker.model import Ranker
 from training.registry import champion, download
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
-from training.stack import Stack
 
 CORNER = Path(__file__).parents[1] / "data" / "corner_shop"
 

@@ -18,11 +18,11 @@ from training import dataset
 from training.benchmark.figures import CUTS, Run
 from training.benchmark.leave_one_out import FILES, renumbered
 from training.errors import TrainingError
+from training.evaluation.slices import OUT_OF_REACH, Outcomes
+from training.evaluation.stack import Stack
 from training.labels import Periods
 from training.pipeline import Recommender, Shop, Timings, open_shop, train_recommender
 from training.settings import TrainingSettings
-from training.slices import OUT_OF_REACH, Outcomes
-from training.stack import Stack
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.ablation import Loss
+from training.evaluation.ablation import Loss
+from training.evaluation.slices import OUT_OF_REACH, Sliced
 from training.registry import RunFacts
-from training.slices import OUT_OF_REACH, Sliced
 
 Ranks = NDArray[np.int64]
 CUTS = (5, 10, 20)

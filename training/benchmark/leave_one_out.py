@@ -27,13 +27,15 @@ from feature_repo.ingest import config, read_tables
 from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
-from training import ablation, dataset
-from training.ablation import Loss
+from training import dataset
 from training.benchmark.figures import Ranks, Run, figures_of, ranks_of
 from training.dataset import Audience, Catalogue
 from training.errors import TrainingError
+from training.evaluation import ablation
+from training.evaluation.ablation import Loss
+from training.evaluation.past import Past
+from training.evaluation.slices import OUT_OF_REACH, Outcomes, Sliced, sliced
 from training.labels import JUST_BEFORE, Periods
-from training.past import Past
 from training.pipeline import METHODS, Timings
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
@@ -43,7 +45,6 @@ from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
-from training.slices import OUT_OF_REACH, Outcomes, Sliced, sliced
 
 log = logging.getLogger(__name__)
 

@@ -37,6 +37,7 @@ from training import dataset
 from training.benchmark.figures import CUTS, Ranks, circumstances, figures_of, peak_gb, ranks_of
 from training.dataset import Audience, Catalogue, Person, Scored
 from training.errors import TrainingError
+from training.evaluation.slices import OUT_OF_REACH
 from training.labels import JUST_BEFORE, Periods
 from training.pipeline import METHODS, Timings
 from training.profile import ProfileModel
@@ -47,7 +48,6 @@ from training.retrieval.contract import Fitted, Floats, Products, Query
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import COUNTED, Fitter
 from training.settings import TrainingSettings
-from training.slices import OUT_OF_REACH
 
 log = logging.getLogger(__name__)
 

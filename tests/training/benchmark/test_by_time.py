@@ -11,8 +11,8 @@ from training.benchmark import by_time
 from training.benchmark.by_time import figures_by_cut
 from training.benchmark.figures import report, table
 from training.errors import TrainingError
+from training.evaluation.slices import OUT_OF_REACH, Outcomes
 from training.settings import TrainingSettings
-from training.slices import OUT_OF_REACH, Outcomes
 
 ITEMS, USERS, DAYS = 30, 60, 40
 

@@ -12,8 +12,8 @@ from training.benchmark import leave_one_out as protocol
 from training.benchmark.figures import figures_of, ranks_of, report, table
 from training.benchmark.leave_one_out import Rows, renumbered
 from training.errors import TrainingError
+from training.evaluation.slices import OUT_OF_REACH
 from training.settings import TrainingSettings
-from training.slices import OUT_OF_REACH
 
 ITEMS, USERS, LENGTH = 30, 160, 7
 

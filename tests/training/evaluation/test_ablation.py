@@ -5,7 +5,7 @@ import pytest
 
 from feature_repo.declarations import RETRIEVERS
 from feature_repo.vectors import RANKER_FEATURES
-from training.ablation import GROUPS, Case, Loss, cases
+from training.evaluation.ablation import GROUPS, Case, Loss, cases
 
 
 def test_every_feature_is_in_one_group() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from feature_repo.declarations import SIGNALS
 from feature_repo.online import NO_CIRCLE, NO_INTERESTS, History
-from training.behaviour import (
+from training.dataset import Person
+from training.evaluate import Ranking
+from training.evaluation.behaviour import (
     DISLIKE,
     FEWEST,
     Shop,
@@ -23,13 +25,11 @@ from training.behaviour import (
     stranger,
     vetoed_shown,
 )
-from training.dataset import Person
-from training.evaluate import Ranking
+from training.evaluation.past import Past
+from training.evaluation.stack import Answer, Recommend
 from training.gates import behaviour_gates
-from training.past import Past
 from training.retrieval.contract import Products
 from training.settings import TrainingSettings
-from training.stack import Answer, Recommend
 
 CATEGORIES, EACH, USERS = 6, 20, 90
 NOW = datetime(2024, 3, 1, tzinfo=UTC).timestamp()

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluate import K, Ranking
-from training.past import Past, Places
+from training.evaluation.past import Past, Places
 
 SMOOTHING = 0.01
 """Steck's alpha: the list's mix is taken with this much of the history's, so that a category it lacks costs a finite amount."""

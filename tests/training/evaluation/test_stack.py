@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, Circle, History
-from training.behaviour import stranger
 from training.dataset import Person
+from training.evaluation.behaviour import stranger
+from training.evaluation.stack import Answer, Stack, unknown
 from training.retrieval.contract import Products
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
-from training.stack import Answer, Stack, unknown
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
 PRODUCTS = Products.of(["lamp", "mug", "pan"], ["Home", "Kitchen", "Kitchen"], [None] * 3, np.eye(3, dtype=np.float32))
@@ -53,7 +53,9 @@ def test_somebody_unknown_gets_what_everybody_buys_without_a_feature_being_read(
 
 def test_what_the_circle_chose_is_among_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline as in the service: a circle that is not passed on would go unseen."""
-    monkeypatch.setattr("training.stack.feature_rows", lambda slates, *_: [np.zeros((len(slate.product_ids), 1), np.float32) for slate in slates])
+    monkeypatch.setattr(
+        "training.evaluation.stack.feature_rows", lambda slates, *_: [np.zeros((len(slate.product_ids), 1), np.float32) for slate in slates]
+    )
     ranker = cast(Any, SimpleNamespace(score=lambda rows: np.zeros(len(rows), np.float32)))
     stack = Stack(retrievers(), np.zeros(8, np.float32), ranker, cast(Any, None), 1)
     tied = replace(person(0.0), circle=Circle(("lamp",), np.ones(1, np.float32), np.ones(1, np.float32)))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluate import K, Ranking, Targets
-from training.past import Past, Places
+from training.evaluation.past import Past, Places
 
 FEWEST_TARGETS = 500
 """A slice with fewer targets is reported and not judged."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from training.dataset import Audience
-from training.past import Past
+from training.evaluation.past import Past
+from training.evaluation.slices import Outcomes, Slice, estimated
+from training.evaluation.stack import Stack
 from training.retrieval import tune
-from training.slices import Outcomes, Slice, estimated
-from training.stack import Stack
 
 KIND = "cold start"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from training.past import Past
+from training.evaluation.past import Past
 from training.retrieval.contract import Products
 
 PRODUCTS = Products.of(list("abcd"), ["x", "x", "y", None], [None] * 4, np.zeros((4, 2), np.float32))

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from training.beyond_accuracy import SMOOTHING, beyond_accuracy, gini
-from training.past import Past
+from training.evaluation.beyond_accuracy import SMOOTHING, beyond_accuracy, gini
+from training.evaluation.past import Past
 from training.retrieval.contract import Products
 
 PRODUCTS = Products.of(list("abcd"), ["x", "x", "y", None], [None] * 4, np.zeros((4, 2), np.float32))

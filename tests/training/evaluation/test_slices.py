@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from training import slices
 from training.evaluate import Targets, measures
-from training.past import Past
+from training.evaluation import slices
+from training.evaluation.past import Past
+from training.evaluation.slices import FEWEST_TARGETS, OUT_OF_REACH, Outcomes, Slice, estimated, head_of, lines, sliced
 from training.retrieval.contract import Products
-from training.slices import FEWEST_TARGETS, OUT_OF_REACH, Outcomes, Slice, estimated, head_of, lines, sliced
 
 PRODUCTS = Products.of(list("abcd"), ["x", "x", "y", None], [None] * 4, np.zeros((4, 2), np.float32))
 NOBODY = np.zeros(0, np.int64)

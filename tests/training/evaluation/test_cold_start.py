@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS
-from training.cold_start import cold_start
 from training.dataset import Audience, Person
-from training.past import Past
+from training.evaluation.cold_start import cold_start
+from training.evaluation.past import Past
+from training.evaluation.stack import Answer
 from training.retrieval.contract import Products
 from training.retrieval.model import Params
 from training.retrieval.train import Fitter
-from training.stack import Answer
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
 KNOWN = Products.of(["lamp", "mug"], ["Home", "Kitchen"], [None] * 2, np.eye(2, dtype=np.float32))

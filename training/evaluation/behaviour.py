@@ -30,9 +30,9 @@ from feature_repo.online import NO_CIRCLE, NO_HISTORY, NO_INTERESTS, History, In
 from training.dataset import Person, Reader
 from training.dataset import people as people_at
 from training.evaluate import K, Ranking, lower
-from training.past import Past
+from training.evaluation.past import Past
+from training.evaluation.stack import Answer, Recommend
 from training.retrieval.contract import Products
-from training.stack import Answer, Recommend
 
 FEWEST = 20
 LARGE = 100
