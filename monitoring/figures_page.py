@@ -54,7 +54,7 @@ def page() -> str:
     """The whole of docs/figures.md.
 
     Raises:
-        FileNotFoundError: a report is missing.
+        FileNotFoundError: the report of a shop is missing. A benchmark without one has no section.
     """
     lines = [
         "# Figures",
@@ -66,6 +66,8 @@ def page() -> str:
         lines += [f"## {shop}", "", f"`make train SHOP={shop} DATA=<folder> ARGS='--report reports/{shop}.json'`", "", about]
         lines += [*_ranking(json.loads((REPORTS / f"{shop}.json").read_text()))]
     for name, (title, command, about) in BENCHMARKS.items():
+        if not (REPORTS / f"{name}.json").exists():
+            continue
         lines += [f"## {title}", "", f"`python -m training.benchmark {command} --out reports/{name}.json`", "", about, ""]
         lines += [*(_social if name == "ciao" else _benchmark)(json.loads((REPORTS / f"{name}.json").read_text()))]
     found = json.loads((REPORTS / f"{SIMULATED}.json").read_text())
@@ -130,7 +132,7 @@ def _rules(found: Mapping[str, Any]) -> Iterator[str]:
 def _benchmark(report: Mapping[str, Any]) -> Iterator[str]:
     cost = report["figures"]
     took = f"{cost['fit_minutes']:.1f} minutes to fit and {cost['score_ms_per_user']:.1f} ms per user to score"
-    yield f"Mean of {len(report['seeds'])} seeds. The full stack takes {took}, features read from Feast; the run held at most"
+    yield f"{_seeds(report)}. The full stack takes {took}, features read from Feast; the run held at most"
     yield f"{cost['peak_gb']:.1f} GB ({report['machine']}, commit {report['commit'][:7]})."
     for part, title in (("test", "Test"), ("valid", "Validation")):
         yield from ("", f"{title}:", "", "| | " + " | ".join(name.upper() for name in CUTS) + " |", "|---|" + "---|" * len(CUTS))
@@ -154,7 +156,7 @@ def _benchmark(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _social(report: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Mean of {len(report['seeds'])} seeds ({report['machine']}, commit {report['commit'][:7]})."
+    yield f"{_seeds(report)} ({report['machine']}, commit {report['commit'][:7]})."
     for part, methods in report["figures"].items():
         yield from ("", f"{part}, {methods['people']:,.0f} people:", "", "| | HR@10 | NDCG@10 | HR@20 | NDCG@20 |", "|---|---|---|---|---|")
         for method, found in methods.items():
@@ -201,6 +203,11 @@ def _behaviour(found: Mapping[str, float]) -> Iterator[str]:
         few = found.get(f"{metric.removesuffix('_lower')}_people", 0.0)
         yield f"| {title} | " + (f"{found[metric]:.4f}" if metric in found else f"not tried, {few:.0f} people could be asked") + " |"
     yield ""
+
+
+def _seeds(report: Mapping[str, Any]) -> str:
+    count = len(report["seeds"])
+    return f"Mean of {count} seeds" if count > 1 else "One seed"
 
 
 def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
