@@ -17,7 +17,8 @@ from serving.reasons import Shown
 from serving.snapshot import Snapshot
 from training.profile import Profile, ProfileModel
 from training.ranker.model import Ranker
-from training.ranker.policy import NO_RULES, Choice, Offers, ShelfPolicy, choose, draw_of, vetoes, wanted_of, wanted_shares
+from training.ranker.policy import NO_RULES, Choice, Offers, ShelfPolicy, choose, draw_of
+from training.ranker.wishes import vetoes, wanted_of, wanted_shares
 from training.retrieval.contract import unit
 
 Floats = NDArray[np.float32]

@@ -14,6 +14,7 @@ SERVED_FROM_TRAINING = {
     "training.retrieval.model",
     "training.ranker.model",
     "training.ranker.policy",
+    "training.ranker.wishes",
     "training.profile",
     "training.registry",
     "training.errors",

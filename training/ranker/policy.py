@@ -11,15 +11,12 @@ Nothing in here knows a shop or a person: arrays in, places out. Spread: the cap
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from feature_repo.declarations import SIGNALS
-from feature_repo.online import Interests
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -32,9 +29,6 @@ RULES = ("stock", "bought", "veto", "price", "brand", "spread")
 PLACED = ("score", "fill", "exploration")
 """Names of what gives a place to a product: its place in the order, want of others under a cap, or the draw."""
 
-LIKE, DISLIKE = SIGNALS.index("like"), SIGNALS.index("dislike")
-VETO = 1.0
-"""A stated dislike of a category or brand counts 1; a disliked product counts less for its category and bars only itself."""
 MOST_EXPLORED = 3
 """At most one place in so many is drawn, so that a shelf of two has no such place."""
 SMOOTHING = 0.01
@@ -159,16 +153,6 @@ def out_of_bounds(offers: Offers, lowest: float, highest: float) -> Bools | None
         if highest:
             inside &= offers.price <= highest
     return np.asarray(~inside)
-
-
-def vetoes(interests: Interests) -> tuple[set[str], set[str]]:
-    """Categories and brands that the shopper said they dislike and did not say, as strongly, that they like."""
-    found: dict[str, set[str]] = {"category": set(), "brand": set()}
-    said = np.flatnonzero((interests.signals[:, DISLIKE] >= VETO) & (interests.signals[:, DISLIKE] > interests.signals[:, LIKE]))
-    for row in said:
-        kind, _, subject = interests.keys[row].partition(":")
-        found[kind].add(subject)
-    return found["category"], found["brand"]
 
 
 # The order of what is left.
@@ -303,25 +287,6 @@ def _scaled(scores: Floats) -> Doubles:
     """0 for the worst, 1 for the best: a request's scores compare with each other and with nothing else."""
     low, high = float(scores.min()), float(scores.max())
     return (scores - low).astype(np.float64) / (high - low) if high > low else np.zeros(len(scores))
-
-
-def wanted_shares(interests: Interests, weights: Sequence[float] | Floats) -> dict[str, float]:
-    """Category ("category:…") -> its share of the shopper's interest, what is wanted of a calibrated shelf; {} where nothing speaks for any.
-
-    An interest is its signals times the profile's `weights` float32[8]; one at 0 or below has no share.
-    """
-    values = np.asarray(interests.signals @ np.asarray(weights, np.float32), np.float64)
-    found = {key: float(value) for key, value in zip(interests.keys, values, strict=True) if value > 0 and key.startswith("category:")}
-    total = sum(found.values())
-    return {key: value / total for key, value in found.items()}
-
-
-def wanted_of(category: Index, shares: Mapping[int, float]) -> Floats:
-    """float32[m] from shares by category code."""
-    found = np.zeros(len(category), np.float32)
-    for code, share in shares.items():
-        found[category == code] = share
-    return found
 
 
 def _mark_displaced(policy: ShelfPolicy, kept_off: NDArray[np.int8], best: Index, chosen: Index, offers: Offers, n: int) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from feature_repo.vectors import RANKER_FEATURES
 from training.dataset import Person, Scored
 from training.evaluate import K, ndcgs
-from training.ranker.policy import NO_RULES, RULES, Choice, Offers, ShelfPolicy, choose, draw_of, vetoes, wanted_of, wanted_shares
+from training.ranker.policy import NO_RULES, RULES, Choice, Offers, ShelfPolicy, choose, draw_of
+from training.ranker.wishes import vetoes, wanted_of, wanted_shares
 from training.retrieval.contract import Products
 
 Floats = NDArray[np.float32]

@@ -17,10 +17,8 @@ from training.ranker.policy import (
     ShelfPolicy,
     choose,
     draw_of,
-    vetoes,
-    wanted_of,
-    wanted_shares,
 )
+from training.ranker.wishes import vetoes, wanted_of, wanted_shares
 
 DRAWS = 20_000
 CAP = ShelfPolicy(diversity="cap", category_share=0.5)
