@@ -118,7 +118,7 @@ class Measured:
     retriever: Mapping[str, float]
     ranker: Mapping[str, float]
     slices: Sliced
-    outcomes: Outcomes
+    outcomes: Outcomes = field(compare=False)  # arrays; the figures above are made of them
     rules: Mapping[str, Sequence[tradeoffs.Row]] = field(default_factory=dict)
 
     @property

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from feature_repo.definitions import definitions
 from feature_repo.events import ASPECTS, TONES, EventType
 from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
@@ -248,6 +249,8 @@ def home(tmp_path: Path) -> ShopHome:
     made.write_manifest({"source": "demo", "folder": None, "clock_offset_s": 0.0})
     folder = made.features / "one"
     folder.mkdir(parents=True)
+    for view in definitions(Path()).views:
+        (folder / f"{view.name}.parquet").touch()  # nobody reads them here
     Build(folder, "v1", START, "", derived_categories=False).seal()
     (made.features / "current").symlink_to(folder.name)
     return made

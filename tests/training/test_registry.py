@@ -74,7 +74,12 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def registered(home: ShopHome, path: Path, seed: int, ndcg: float, bound: float = 0.1) -> ModelVersion:
-    sealed = folder(path, seed, ndcg_10=ndcg, above_popular_upper=bound, above_best_upper=bound, above_champion_upper=ndcg - 0.30)
+    metrics = {"ndcg_10": ndcg, "above_popular_upper": bound, "above_best_upper": bound, "above_champion_upper": ndcg - 0.30}
+    nobody = {f"{test}_people": 0.0 for test in ("similar_lists", "dislike_falls", "complement_rises")} | {
+        "new_user_products": 0.0,
+        "empty_lists": 0.0,
+    }
+    sealed = folder(path, seed, **metrics, **nobody)
     return log_and_register(home, sealed, RunFacts.collect("data-1"), pd.DataFrame([[0.1, 0.2]], columns=list(NAMES)), {"note.txt": "hello"})
 
 
