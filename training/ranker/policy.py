@@ -113,6 +113,7 @@ def choose(policy: ShelfPolicy, scores: Floats, offers: Offers, n: int, repeat_b
     chosen, fills = spread(policy, order, scores, offers, n, n - drawn)
     _mark_displaced(policy, kept_off, order[: n - drawn], chosen, offers, n)
     explored, pool = explore(order, chosen, drawn, policy.exploration_pool, random)
+    kept_off[explored] = -1  # the spread passed it over, the draw brought it back
     inclusion = np.zeros(len(offers))
     inclusion[chosen] = 1.0
     inclusion[pool] = drawn / max(len(pool), 1)

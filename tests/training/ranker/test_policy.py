@@ -214,6 +214,13 @@ class TestExploration:
         assert found.placed == ("score",) * 7 + ("exploration",) * 2
         assert found.removed() == {"veto": 3}
 
+    def test_nothing_is_shown_and_kept_off(self) -> None:
+        """What a cap passed over may be drawn after all, and then nothing kept it off."""
+        policy = ShelfPolicy(diversity="cap", category_share=0.3, exploration_slots=2, exploration_pool=5)
+        made = [shelf(policy, offers(12, category=[0] * 8 + [1] * 4), 6, draw=f"r-{number}") for number in range(50)]
+        assert any({2, 3} & set(found.places[4:].tolist()) for found in made)
+        assert all((found.kept_off[found.places] < 0).all() for found in made)
+
     def test_the_same_decision_draws_the_same_and_others_draw_others(self) -> None:
         drawn = [tuple(shelf(self.POLICY, offers(30), 9, draw=f"r-{number}").places.tolist()) for number in (1, 1, *range(2, 40))]
         assert drawn[0] == drawn[1] and len(set(drawn)) > 10
