@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from feature_repo.declarations import RETRIEVERS
 from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS
 from training.evaluate import BEYOND, K, Report
 from training.evaluation.slices import FEWEST_TARGETS, MARGIN, Estimate, Sliced
@@ -10,7 +11,7 @@ from training.gates import Gate
 from training.registry import ModelFolder, RunFacts
 
 WHAT = {
-    "retriever": "Seven retrievers and the profile: they propose the products that the ranker puts into order.",
+    "retriever": f"{len(RETRIEVERS)} retrievers and the profile: they propose the products that the ranker puts into order.",
     "ranker": "Gradient-boosted trees that put the retrievers' proposals for one shopper into order (LambdaMART).",
 }
 LIST = {"retriever": "each retriever's own first products", "ranker": "the ranker's order of all candidates"}

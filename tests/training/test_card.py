@@ -62,3 +62,9 @@ def test_a_simulated_shop_says_so_and_an_empty_period_too(model: ModelFolder) ->
     nothing = {"ranker": {"all": {"users": 0.0}}}
     found = card(model, FACTS, replace(DATA, simulated=True), nothing, Sliced("ranker", "popularity", {}, ()), [])
     assert "SIMULATED" in found and "Means over 0 users" in found and "so there are none" in found
+
+
+def test_the_card_counts_the_retrievers(tmp_path: Path) -> None:
+    (tmp_path / "retrievers.json").write_text("{}")
+    meta = ModelMeta("retriever", "set-of-eight", "retriever_v1", "f00d", {}, ("2024-01-01", "2024-05-31"), 20, {}, {})
+    assert "8 retrievers and the profile" in card(ModelFolder.write(tmp_path, meta), FACTS, DATA, REPORT, sliced(), [])
