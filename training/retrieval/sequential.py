@@ -155,7 +155,8 @@ class Steps:
 
 
 def gap_codes(days: NDArray[np.float64]) -> Ints:
-    """Days between steps -> 0 (none) .. GAPS - 1."""
+    """Days between steps -> 0 (none, or of two steps neither of which has a time) .. GAPS - 1."""
+    days = np.where(np.isnan(days), 0.0, days)
     return np.minimum(np.where(days <= 0.5, 0, 1 + np.floor(np.log2(np.maximum(days, 1.0)))), GAPS - 1).astype(np.int64)
 
 
@@ -360,6 +361,7 @@ def _steps_of(query: Query, length: int) -> tuple[Ints, Ints, Ints]:
     """A history (latest first) as steps, oldest first."""
     ago = np.minimum(query.days_since_purchase, query.days_since_view)[:length][::-1]
     items = query.items[:length][::-1].astype(np.int64)
-    gaps = np.r_[0, gap_codes(-np.diff(ago))].astype(np.int64) if len(ago) else np.zeros(0, np.int64)
+    with np.errstate(invalid="ignore"):  # never less never
+        gaps = np.r_[0, gap_codes(-np.diff(ago))].astype(np.int64) if len(ago) else np.zeros(0, np.int64)
     bought = (query.days_since_purchase <= query.days_since_view)[:length][::-1].astype(np.int64)
     return items, gaps, bought

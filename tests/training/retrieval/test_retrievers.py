@@ -16,7 +16,7 @@ from training.retrieval.item_to_item import cosine
 from training.retrieval.linear import Linear
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.next_item import rules
-from training.retrieval.sequential import KEPT_BACK, Sequential, SequentialParams, Steps
+from training.retrieval.sequential import GAPS, KEPT_BACK, Sequential, SequentialParams, Steps, gap_codes
 from training.retrieval.train import Fitter
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -256,3 +256,8 @@ def test_last_steps_are_kept_back_from_sequences_that_can_spare_them() -> None:
     shorter = (learned.bounds != bounds)[:, 1]
     assert (learned.bounds[shorter, 1] == bounds[shorter, 1] - 1).all() and shorter.sum() == len(watched)
     assert (watched.bounds == bounds[shorter]).all() and (bounds[shorter, 1] - bounds[shorter, 0] == 5).all()
+
+
+def test_gaps_between_steps_have_a_code_whatever_their_times() -> None:
+    """Neither of two products of a history may have a time, as in what MLflow is asked."""
+    assert gap_codes(np.array([0.0, 0.4, 1.0, 2.0, 1e9, np.inf, -np.inf, np.nan])).tolist() == [0, 0, 1, 2, GAPS - 1, GAPS - 1, 0, 0]
