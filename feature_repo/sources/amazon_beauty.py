@@ -56,10 +56,11 @@ def _events(interactions: pd.DataFrame) -> pd.DataFrame:
 def _products(items: pd.DataFrame) -> pd.DataFrame:
     labels = [[html.unescape(str(label)) for label in row] for row in items["attributes"]]
     paths = [row if not row or row[0] in DEPARTMENTS else row[1:] for row in labels]
+    titles = items["title"] if "title" in items else pd.Series(None, index=items.index, dtype=object)
     return pd.DataFrame(
         {
             "product_id": items["asin"],
-            "title": items["title"].map(lambda title: html.unescape(title) if isinstance(title, str) else None),
+            "title": titles.map(lambda title: html.unescape(title) if isinstance(title, str) else None),
             "category_path": [" > ".join(path) or None for path in paths],
             "brand": [row[0] if row and row[0] not in DEPARTMENTS else None for row in labels],
         }

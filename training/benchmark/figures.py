@@ -77,10 +77,15 @@ def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
 
 
 def table(found: Mapping[str, object]) -> str:
-    """What is printed."""
+    """What is printed: a line per method, then what the full stack took."""
     names = [f"{part}_{measure}@10" for part in ("valid", "test") for measure in ("hr", "ndcg")] + ["test_hr@20", "test_ndcg@20", "test_mrr"]
     rows = ["  " + " " * 26 + "".join(f"{name:>15}" for name in names)]
     models = found["models"]
     assert isinstance(models, dict)
     rows += [f"  {method:<26}" + "".join(f"{figures.get(name, float('nan')):>15.4f}" for name in names) for method, figures in models.items()]
+    cost = found["figures"]
+    assert isinstance(cost, dict)
+    rows.append(
+        f"  fitting {cost['fit_minutes']:.1f} min, scoring {cost['score_ms_per_user']:.1f} ms per user, at most {cost['peak_gb']:.1f} GB of memory"
+    )
     return "\n".join(rows)

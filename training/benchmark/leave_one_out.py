@@ -253,7 +253,7 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
     interactions = interactions.assign(asin=interactions["asin"].map(names), user_idx=interactions["user_idx"].map(people))
     items = items.assign(asin=items["asin"].map(names))
     mixed = interactions.sample(frac=1, random_state=random), items.sample(frac=1, random_state=random)
-    return tuple(frame.drop(columns=["item_idx"]).reset_index(drop=True) for frame in mixed)  # type: ignore[return-value]
+    return tuple(frame.drop(columns=["item_idx"], errors="ignore").reset_index(drop=True) for frame in mixed)  # type: ignore[return-value]
 
 
 def _stage(interactions: pd.DataFrame, items: pd.DataFrame, known: Sequence[str], target: str, to: Path, settings: TrainingSettings) -> Stage:

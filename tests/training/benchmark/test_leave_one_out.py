@@ -46,7 +46,7 @@ def test_what_follows_is_found_and_the_figures_are_whole(folder: Path, tmp_path:
     wanted = {f"{part}_{name}" for part in ("valid", "test") for name in ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")}
     assert wanted | {"fit_minutes", "score_ms_per_user", "peak_gb"} <= found["figures"].keys()
     assert found["seeds"] == [1] and set(found["models"]) == set(run.models)
-    assert "full stack" in table(found)
+    assert "full stack" in table(found) and "ms per user" in table(found)
     losses = found["ablation"]
     assert losses["without the ranker"]["figure"] < run.models["full stack"]["valid_ndcg@10"]
     assert losses["without the ranker"]["lost"] == pytest.approx(run.models["full stack"]["valid_ndcg@10"] - losses["without the ranker"]["figure"])
@@ -76,6 +76,14 @@ def test_renumbering_keeps_who_took_what_in_which_order(folder: Path) -> None:
     path = one.sort_values("pos").groupby("user_idx")["asin"].agg(tuple)
     follows = {(first, second) for walk in path for first, second in itertools.pairwise(walk)}
     assert len(follows) == ITEMS  # still one ring
+
+
+def test_titles_and_the_file_s_own_numbers_may_be_missing(folder: Path, tmp_path: Path) -> None:
+    for name, gone in (("interactions", ["item_idx"]), ("items", ["item_idx", "title"])):
+        pd.read_parquet(folder / f"{name}.parquet").drop(columns=gone).to_parquet(tmp_path / f"{name}.parquet")
+    interactions, items = renumbered(tmp_path, np.random.default_rng(0))
+    stage = protocol._stage(interactions, items, ("train",), "valid", tmp_path / "files", TrainingSettings(home=tmp_path / "homes", threads=1))
+    assert len(stage.catalogue.frame) == ITEMS and stage.catalogue.frame["category"].notna().all()
 
 
 def test_ties_count_against_us_and_what_is_not_proposed_is_out_of_reach() -> None:
