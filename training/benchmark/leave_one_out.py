@@ -238,7 +238,10 @@ def slices_of(stage: Stage, retrievers: RetrieverSet, ranks: Mapping[str, Ranks]
 
 
 def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The files with identifiers drawn anew and rows shuffled.
+    """The files with identifiers drawn anew, rows shuffled, and what a user took on one day in an order drawn anew.
+
+    A day has no finer order. The public file has one, by the publisher's own product numbers, which a model of sequences could learn: of two products
+    of a day the later one always has the higher number, targets included.
 
     Raises:
         TrainingError: a file is missing.
@@ -252,6 +255,8 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
     people = pd.Series([f"user{n}" for n in random.permutation(len(users))], index=users)
     interactions = interactions.assign(asin=interactions["asin"].map(names), user_idx=interactions["user_idx"].map(people))
     items = items.assign(asin=items["asin"].map(names))
+    interactions = interactions.sample(frac=1, random_state=random).sort_values(["user_idx", "timestamp"], kind="stable")
+    interactions["pos"] = interactions.groupby("user_idx").cumcount()
     mixed = interactions.sample(frac=1, random_state=random), items.sample(frac=1, random_state=random)
     return tuple(frame.drop(columns=["item_idx"], errors="ignore").reset_index(drop=True) for frame in mixed)  # type: ignore[return-value]
 

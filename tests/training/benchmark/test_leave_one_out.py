@@ -98,3 +98,16 @@ def test_ties_count_against_us_and_what_is_not_proposed_is_out_of_reach() -> Non
 def test_a_folder_of_another_shape_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"interactions\.parquet and no items\.parquet"):
         renumbered(tmp_path, np.random.default_rng(0))
+
+
+def test_a_day_has_no_order(folder: Path, tmp_path: Path) -> None:
+    """Guards against the public file's order within a day, which is that of its product numbers."""
+    rows = pd.read_parquet(folder / "interactions.parquet").assign(timestamp=pd.Timestamp("2024-01-01"))
+    rows.to_parquet(tmp_path / "interactions.parquet")
+    pd.read_parquet(folder / "items.parquet").to_parquet(tmp_path / "items.parquet")
+    mixed, _ = renumbered(tmp_path, np.random.default_rng(0))
+    known = mixed[mixed["loo_split"] == "train"].sort_values(["user_idx", "pos"])
+    last = mixed[mixed["loo_split"] == "test"]
+    assert not known.groupby("user_idx")["pos"].apply(lambda places: (places == range(LENGTH - 2)).all()).all()
+    assert last["pos"].nunique() == LENGTH  # the target is anywhere in its day; who is the target stays
+    assert len(last) == USERS
