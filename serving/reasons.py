@@ -125,13 +125,13 @@ def _brand_with(*signals: str) -> Callable[[Shown, _Known], str | None]:
 
 
 def _circles(item: Shown, known: _Known) -> str | None:
-    """Each kind of tie is a crowd of its own: one followed person is not hidden by a group in which nobody did anything."""
-    crowds = [signal for signal in ("follow", "group") if known.crowds.get(signal, 0.0) >= CROWD]
-    return _category_with(*crowds)(item, known) if crowds else None
+    """Of a category only where a crowd of a large circle chose one and the same product of it."""
+    category = _category_with("follow", "group")(item, known) if _large_circle(item) else None
+    return category if category and known.crowds.get(category, 0.0) >= CROWD else None
 
 
 def _chosen_by_a_crowd(item: Shown) -> bool:
-    """Nothing is "often chosen" that one or two people chose; a shop that has only reviews counts these."""
+    """What one or two people chose would tell of them; a shop that has only reviews counts these."""
     return any(item.value(name) >= CROWD for name in ("product_buyers_90d", "product_reviews_ever"))
 
 
@@ -140,10 +140,14 @@ def _less_bought(item: Shown) -> bool:
     return item.value("product_popularity_rank") < 0.5
 
 
-def _chosen_by_many(item: Shown) -> bool:
+def _large_circle(item: Shown) -> bool:
     """Of a shopper who follows people and is in several groups the larger of followed and a mean group counts: nobody is counted twice."""
     others = item.value("user_comembers") / max(item.value("user_groups"), 1)
-    return item.value("up_circle_people") >= CROWD and bool(np.fmax(item.value("user_followed"), others) >= CIRCLE)
+    return bool(np.fmax(item.value("user_followed"), others) >= CIRCLE)
+
+
+def _chosen_by_many(item: Shown) -> bool:
+    return item.value("up_circle_people") >= CROWD and _large_circle(item)
 
 
 def _when(condition: Callable[[Shown], bool]) -> Callable[[Shown, _Known], str | None]:
@@ -192,11 +196,11 @@ _KINDS = (
     _Kind(
         "goes_with", _when(lambda item: any(item.value(f"score_{name}") > 0 for name in TOGETHER) and _chosen_by_a_crowd(item)),
         tuple(f"{kind}_{name}" for name in TOGETHER for kind in ("score", "rank")),
-        "Often chosen together with what you bought or looked at", "常与您买过或看过的商品一起被选购",
+        "Goes with what you bought or looked at", "与您买过或看过的商品相配",
     ),
     _Kind(
         "follows", _when(lambda item: item.value("score_next_item") > 0 and _chosen_by_a_crowd(item)), ("score_next_item", "rank_next_item"),
-        "Often chosen after what you bought or looked at", "常在您买过或看过的商品之后被选购",
+        "A next step after what you bought or looked at", "延续您买过或看过的商品",
     ),
     _Kind(
         "next", _when(lambda item: item.value("score_sequential") > 0 and not item.value("rank_sequential") > NEAR_RANK),
@@ -252,7 +256,7 @@ def impersonal(told: tuple[Reason, ...]) -> tuple[Reason, ...]:
 def explain(items: list[Shown], profile: Profile, crowds: Mapping[str, float]) -> list[tuple[Reason, ...]]:
     """One to three reasons per item, what moved its score most first.
 
-    `crowds`: people behind the signals "follow" and "group" of this shopper, at least.
+    `crowds`: per category how many people of the shopper's circle, at the least, chose one and the same product of it.
     """
     known = _Known(
         {each.subject: each for each in profile.interests if each.kind == "category"},

@@ -186,7 +186,7 @@ class Recommender:
             Shown(shop.lineage[row], shop.categories_zh, brand[row], values, moved, by == "exploration")
             for row, values, moved, by in zip(rows, features, contributions, placed, strict=True)
         ]
-        return reasons.explain(shown, profile, _crowds(user))
+        return reasons.explain(shown, profile, _crowds(shop, user))
 
 
 def _offers(shop: Snapshot, rows: Index) -> Offers:
@@ -214,11 +214,14 @@ def _disliked(shop: Snapshot, user: UserRow, rows: Index) -> NDArray[np.bool_]:
     return found
 
 
-def _crowds(user: UserRow) -> dict[str, float]:
-    """How many people, at least, stand behind a signal of the shopper's ties: {"follow": people followed, "group": members of their groups}."""
-    values = user.values()
-    followed, members, groups = (np.nan_to_num(values.get(f"user_{name}", math.nan)) for name in ("followed", "comembers", "groups"))
-    return {"follow": float(followed), "group": float(members / max(groups, 1.0))}  # a member counts once per group that is shared
+def _crowds(shop: Snapshot, user: UserRow) -> dict[str, float]:
+    """Per category, the narrow and the wide ones: how many people of the shopper's circle chose the product of it that most of them chose."""
+    found: dict[str, float] = {}
+    for product, people in zip(user.circle.products, user.circle.people.tolist(), strict=True):
+        row = shop.matrix.index.get(product, -1)
+        for category in shop.lineage[row] if row >= 0 else ():
+            found[category] = max(found.get(category, 0.0), people)
+    return found
 
 
 def _short(items: tuple[Item, ...], wish: Wish, shop: Snapshot) -> tuple[str, ...]:

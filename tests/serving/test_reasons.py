@@ -32,7 +32,7 @@ def profile(*interests: Interest) -> Profile:
 
 
 NOBODY: dict[str, float] = {}
-CROWDED = {"follow": float(CROWD), "group": float(CROWD)}
+CROWDED = {"Laptops": float(CROWD), "Electronics": float(CROWD)}
 
 
 def codes(item: Shown, known: Profile, crowds: dict[str, float] = NOBODY) -> list[str]:
@@ -62,9 +62,8 @@ def test_an_interest_in_the_category_is_told_by_its_evidence(signals: dict[str, 
 @pytest.mark.parametrize("signal", ["like", "purchase", "review", "view", "follow"])
 def test_a_chinese_reason_names_no_category_in_english(signal: str) -> None:
     known = profile(interest("Electronics", **{signal: 2.0}), interest("Laptops", "brand", purchase=1.0))
-    item = shown(
-        moved={"up_category_interest": 1.0, "up_category_behaviour": 1.0, "up_category_social": 1.0, "up_brand_interest": 1.0}, brand="Laptops"
-    )
+    moved = {"up_category_interest": 1.0, "up_category_behaviour": 1.0, "up_category_social": 1.0, "up_brand_interest": 1.0}
+    item = shown({"user_followed": 50.0}, moved, brand="Laptops")
     category, brand = sorted(explain([item], known, CROWDED)[0], key=lambda reason: "brand" in reason.code)
     assert "Electronics" in category.text
     assert "这类商品" in category.text_zh and not re.search("[A-Za-z]", category.text_zh)
@@ -90,20 +89,20 @@ def test_an_interest_in_a_wider_category_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signal", "crowds", "expected"),
+    ("crowds", "circle", "expected"),
     [
-        ("follow", {}, ["picked"]),
-        ("follow", {"follow": 1.0}, ["picked"]),
-        ("follow", {"follow": 2.0}, ["picked"]),  # of two, each could leave out what they did themselves
-        ("follow", {"follow": 3.0}, ["circles"]),
-        ("group", {"group": 3.0}, ["circles"]),
-        ("follow", {"follow": 1.0, "group": 40.0}, ["picked"]),  # a group in which nobody did it hides nobody
-        ("group", {"follow": 40.0, "group": 2.0}, ["picked"]),
+        ({}, 50.0, ["picked"]),
+        ({"Laptops": 2.0}, 50.0, ["picked"]),  # of two, each could leave out what they did themselves
+        ({"Laptops": 3.0}, 50.0, ["circles"]),
+        ({"Laptops": 3.0}, 9.0, ["picked"]),  # of few people too many could be meant
+        ({"Phones": 30.0}, 50.0, ["picked"]),
     ],
 )
-def test_circles_are_told_as_a_crowd_only(signal: str, crowds: dict[str, float], expected: list[str]) -> None:
-    """With fewer people behind the signal the crowd would be one person, or as good as one."""
-    found = explain([shown(moved={"up_category_social": 1.0})], profile(interest("Laptops", **{signal: 2.0})), crowds)[0]
+@pytest.mark.parametrize("signal", ["follow", "group"])
+def test_circles_are_told_as_a_crowd_only(signal: str, crowds: dict[str, float], circle: float, expected: list[str]) -> None:
+    """With fewer people behind it the crowd would be one person, or as good as one."""
+    item = shown({"user_followed": circle, "user_groups": 0.0, "user_comembers": 0.0}, {"up_category_social": 1.0})
+    found = explain([item], profile(interest("Laptops", **{signal: 2.0})), crowds)[0]
     assert [reason.code for reason in found] == expected
     assert not any("follow" in reason.text.lower() for reason in found)
 

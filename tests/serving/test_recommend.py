@@ -1,5 +1,6 @@
 """What a request asks of a shelf, and what the rules read of the shop's snapshot."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from feature_repo.declarations import SIGNALS
-from feature_repo.online import History, Interests, UserRow
+from feature_repo.online import Circle, History, Interests, UserRow
 from feature_repo.vectors import USER_SCALARS
 from serving.recommend import Wish, _bought, _crowds, _disliked
 from serving.snapshot import Snapshot
@@ -65,10 +66,12 @@ def test_what_was_only_looked_at_was_not_bought() -> None:
     assert _bought(snapshot(), user({"p0": 2.0, "p1": 0.0, "gone": 1.0}), ALL).tolist() == [True, False, False, False]
 
 
-def test_a_crowd_is_people_not_ties() -> None:
-    """Three groups that share the same two other members are two people."""
-    assert _crowds(user(user_followed=2.0, user_groups=3.0, user_comembers=6.0)) == {"follow": 2.0, "group": 2.0}
-    assert _crowds(user()) == {"follow": 0.0, "group": 0.0}
+def test_a_crowd_is_people_who_chose_one_product() -> None:
+    shopper = replace(user(), circle=Circle(("p0", "p2", "gone"), np.ones(3, np.float32), np.array([2.0, 4.0, 9.0], np.float32)))
+    shop = snapshot()
+    found = _crowds(shop, shopper)
+    assert all(found[category] == 4.0 for category in shop.lineage[2])
+    assert found.keys() == {*shop.lineage[0], *shop.lineage[2]} and _crowds(shop, user()) == {}
 
 
 @pytest.mark.parametrize(
