@@ -1,7 +1,7 @@
 """Amazon Beauty, 5-core (2014 crawl): the standard benchmark file for next-item recommendation. No prices, descriptions or images.
 
 Publisher: Julian McAuley, UC San Diego, https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html (no licence stated; research use).
-Reads `interactions.parquet` (user_idx, item_idx, asin, pos, timestamp) and `items.parquet` (asin, title, attributes).
+Reads `interactions.parquet` (user_idx, item_idx, asin, pos, timestamp) and `items.parquet` (asin, title, attributes; the last two may be missing).
 
 A review stands for a purchase, because a reviewer bought the product and the file names no other act; it carries no stars, so it becomes one
 `purchase` event. Times are whole days (midnight UTC); `pos`, the file's order within a user, becomes `sequence`.
@@ -10,6 +10,7 @@ A review stands for a purchase, because a reviewer bought the product and the fi
 import html
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from feature_repo.errors import FeatureRepoError
@@ -54,7 +55,8 @@ def _events(interactions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _products(items: pd.DataFrame) -> pd.DataFrame:
-    labels = [[html.unescape(str(label)) for label in row] for row in items["attributes"]]
+    given = items["attributes"] if "attributes" in items else pd.Series(None, index=items.index, dtype=object)
+    labels = [[html.unescape(str(label)) for label in row] if np.iterable(row) else [] for row in given]
     paths = [row if not row or row[0] in DEPARTMENTS else row[1:] for row in labels]
     titles = items["title"] if "title" in items else pd.Series(None, index=items.index, dtype=object)
     return pd.DataFrame(

@@ -200,3 +200,11 @@ def test_amazon_beauty_reviews_become_purchases_in_the_file_s_order(tmp_path: Pa
     assert products["brand"].tolist() == ["A&B", None]
     assert products["category_path"].tolist() == ["Skin Care > Face", "Hair Care"]
     assert products["category"].tolist() == ["Face", "Hair Care"]
+
+
+def test_a_beauty_catalogue_may_name_nothing_but_its_products(tmp_path: Path) -> None:
+    rows = {"user_idx": ["u"], "asin": ["A"], "pos": [0], "timestamp": [pd.Timestamp("2024-01-01")]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "interactions.parquet")
+    pd.DataFrame({"asin": ["A", "B"]}).to_parquet(tmp_path / "items.parquet")
+    products = reader("amazon_beauty")(tmp_path).tables["products"]
+    assert products["product_id"].tolist() == ["A", "B"] and products[["title", "category_path", "brand"]].isna().all().all()
