@@ -163,9 +163,9 @@ def groups_of(labels: Labels, reader: Reader, retrievers: Sequence[RetrieverSet]
     for person, at, relevance, shown in zip(people(reader, labels.user_ids, labels.at), labels.at, labels.relevance, labels.shown, strict=True):
         window = max(0, sum(cut <= at for cut in periods.cuts) - 1)
         retriever = retrievers[window]
-        candidates = retriever.retrieve(person.history, at, settings.candidates, person.interests, person.circle)
-        proposed = {str(retriever.product_ids[position]) for position in candidates.index}
-        if proposed.union(shown) & relevance.keys():
+        candidates = proposed(person, retriever, settings.candidates)
+        known = {str(retriever.product_ids[position]) for position in candidates.index}
+        if known.union(shown) & relevance.keys():
             found.append(Group(person, window, candidates, relevance, shown))
     return found
 
@@ -216,6 +216,11 @@ def _slate(group: Group, retriever: RetrieverSet, negatives: int, generator: np.
     nothing = np.full((len(outside), group.candidates.scores.shape[1]), np.nan, np.float32)
     scores, ranks = (np.concatenate([values[rows], nothing]) for values in (group.candidates.scores, group.candidates.ranks))
     return Slate(group.person, (*(ids[row] for row in rows), *outside), scores, ranks)
+
+
+def proposed(person: Person, retriever: RetrieverSet, count: int) -> Candidates:
+    """Their candidates, from all that retrievers read of a person; `count` from each retriever and in all."""
+    return retriever.retrieve(person.history, person.moment, count, person.interests, person.circle)
 
 
 def full_slate(person: Person, candidates: Candidates, retriever: RetrieverSet) -> Slate:
@@ -366,7 +371,7 @@ class Scored:
     @classmethod
     def of(cls, people: Audience, retriever: RetrieverSet, reader: Reader, weights: Floats, count: int) -> "Scored":
         """`retriever` fitted before what `people` wanted, `count` candidates from each of its parts, `weights` float32[8] of the profile."""
-        candidates = [retriever.retrieve(person.history, person.moment, count, person.interests, person.circle) for person in people.people]
+        candidates = [proposed(person, retriever, count) for person in people.people]
         slates = [full_slate(person, found, retriever) for person, found in zip(people.people, candidates, strict=True)]
         return cls(people, people.targets(retriever), tuple(candidates), tuple(feature_rows(slates, reader, weights)))
 

@@ -18,7 +18,7 @@ from training import dataset
 from training.benchmark.figures import CUTS, Run
 from training.benchmark.leave_one_out import FILES, renumbered
 from training.errors import TrainingError
-from training.evaluation.slices import OUT_OF_REACH, Outcomes
+from training.evaluation.slices import OUT_OF_REACH, Outcomes, by_user
 from training.evaluation.stack import Stack
 from training.labels import Periods
 from training.pipeline import Recommender, Shop, Timings, open_shop, train_recommender
@@ -67,13 +67,11 @@ def _title(method: str) -> str:
 
 def figures_by_cut(outcomes: Outcomes, method: str, prefix: str) -> dict[str, float]:
     """HR and NDCG at CUTS and MRR, means over users with any number of targets."""
-    ranks, count = outcomes.ranks[method], np.bincount(outcomes.user, minlength=outcomes.users)
-    found = {}
+    ranks = outcomes.ranks[method]
+    found: dict[str, float] = {}
     for k in CUTS:
-        hit = ranks < k
-        ideal = np.concatenate([[1.0], np.cumsum(1.0 / np.log2(2.0 + np.arange(k)))])[np.minimum(count, k)]
-        found[f"{prefix}hr@{k}"] = float((np.bincount(outcomes.user, weights=hit, minlength=outcomes.users) > 0).mean())
-        found[f"{prefix}ndcg@{k}"] = float((np.bincount(outcomes.user, weights=hit / np.log2(2.0 + ranks), minlength=outcomes.users) / ideal).mean())
+        _, hit, gain = by_user(outcomes, np.ones(len(ranks), bool), [method], k).T
+        found |= {f"{prefix}hr@{k}": float(hit.mean()), f"{prefix}ndcg@{k}": float(gain.mean())}
     first = np.full(outcomes.users, OUT_OF_REACH)
     np.minimum.at(first, outcomes.user, ranks)
     return found | {f"{prefix}mrr": float(np.where(first < OUT_OF_REACH, 1.0 / (1.0 + first), 0.0).mean())}

@@ -22,13 +22,17 @@ def ranks_of(scores: NDArray[np.float32], target: int) -> int:
     return int((scores >= scores[target]).sum()) - 1 if target >= 0 and np.isfinite(scores[target]) else OUT_OF_REACH
 
 
+def ndcg(ranks: Ranks, k: int = 10) -> NDArray[np.float64]:
+    """NDCG at k of each user, who has one target: float64[users]."""
+    return np.where(ranks < k, 1 / np.log2(2.0 + ranks), 0.0)
+
+
 def figures_of(ranks: Ranks) -> dict[str, float]:
     """HR and NDCG at CUTS and MRR, of one target per user whose rank counts from 0."""
     found = {}
     for k in CUTS:
-        inside = ranks < k
-        found[f"hr@{k}"] = float(inside.mean())
-        found[f"ndcg@{k}"] = float((inside / np.log2(2.0 + ranks)).mean())
+        found[f"hr@{k}"] = float((ranks < k).mean())
+        found[f"ndcg@{k}"] = float(ndcg(ranks, k).mean())
     return found | {"mrr": float(np.where(ranks < OUT_OF_REACH, 1.0 / (1.0 + ranks), 0.0).mean())}
 
 

@@ -28,9 +28,9 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset
-from training.benchmark.figures import Ranks, Run, figures_of, ranks_of
+from training.benchmark.figures import Ranks, Run, figures_of, ndcg, ranks_of
+from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue
-from training.errors import TrainingError
 from training.evaluation import ablation
 from training.evaluation.ablation import Loss
 from training.evaluation.past import Past
@@ -91,11 +91,7 @@ class Stage:
 
     def some(self, count: int, random: np.random.Generator) -> Audience:
         """A sample of the people."""
-        return _part(self.people, np.sort(random.permutation(len(self.people.people))[:count]))
-
-
-def _part(people: Audience, rows: NDArray[np.int64]) -> Audience:
-    return Audience(tuple(people.people[row] for row in rows), tuple(people.wanted[row] for row in rows), tuple(people.before[row] for row in rows))
+        return self.people.part(sorted(random.permutation(len(self.people.people))[:count].tolist()))
 
 
 def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
@@ -115,21 +111,20 @@ class Rows:
     user: NDArray[np.int64]
     users: int
 
-    def ranks(self, scores: NDArray[np.float32], users: NDArray[np.int64] | None = None) -> Ranks:
-        """Rank of the target of each user (all, or those named), ties against us."""
+    def ranks(self, scores: NDArray[np.float32]) -> Ranks:
+        """Rank of the target of each user, ties against us."""
         best = np.full(self.users, np.nan, np.float32)
         best[self.user[self.target]] = scores[self.target]
         above = np.bincount(self.user, weights=scores >= best[self.user], minlength=self.users).astype(np.int64) - 1
-        found = np.where(np.isnan(best), OUT_OF_REACH, above)
-        return found if users is None else found[users]
+        return np.where(np.isnan(best), OUT_OF_REACH, above)
 
 
 def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], count: int, every: bool = True) -> Rows:
     """Candidates and features, a part of the people at a time. Without `every` only of those whose target is proposed, whom a ranker can move."""
     parts, target, user = [], [], []
     for start in range(0, len(stage.people.people), AT_ONCE):
-        some = _part(stage.people, np.arange(start, min(start + AT_ONCE, len(stage.people.people))))
-        candidates = [found.retrieve(person.history, person.moment, count, person.interests, person.circle) for person in some.people]
+        some = stage.people.part(range(start, min(start + AT_ONCE, len(stage.people.people))))
+        candidates = [dataset.proposed(person, found, count) for person in some.people]
         hits = [np.isin(each.index, list(wanted)) for each, wanted in zip(candidates, some.targets(found).products, strict=True)]
         kept = [place for place, hit in enumerate(hits) if every or hit.any()]
         slates = [dataset.full_slate(some.people[place], candidates[place], found) for place in kept]
@@ -155,19 +150,15 @@ def cross_fitted(rows: Rows, settings: TrainingSettings, counts: Sequence[int] =
 
 def ablated(rows: Rows, scores: NDArray[np.float32], trees: int, settings: TrainingSettings) -> dict[str, Loss]:
     """NDCG@10 of the validation targets with one thing left out at a time; `scores`: with everything."""
-    whole, found = _ndcg(rows.ranks(scores)), {}
+    whole, found = ndcg(rows.ranks(scores)), {}
     # Without a ranker candidates stay as they were merged.
-    found["without the ranker"] = Loss.of(whole, _ndcg(rows.ranks(-np.arange(len(scores), dtype=np.float32))))
+    found["without the ranker"] = Loss.of(whole, ndcg(rows.ranks(-np.arange(len(scores), dtype=np.float32))))
     for case in tqdm(list(ablation.cases()), desc="ablation", unit="case", disable=None):
         keep = case.keep(rows.matrix)
         less = Rows(case.without(rows.matrix[keep]), rows.target[keep], rows.user[keep], rows.users)
-        found[case.name] = Loss.of(whole, _ndcg(less.ranks(cross_fitted(less, settings, (trees,))[0])))
+        found[case.name] = Loss.of(whole, ndcg(less.ranks(cross_fitted(less, settings, (trees,))[0])))
         log.info("Ablation: %s, NDCG@10 %.4f, %.4f lost.", case.name, found[case.name].figure, found[case.name].lost)
     return found
-
-
-def _ndcg(ranks: Ranks) -> NDArray[np.float64]:
-    return np.asarray((ranks < 10) / np.log2(2.0 + ranks), np.float64)
 
 
 def _ranker(rows: Rows, keep: NDArray[np.bool_], settings: TrainingSettings, trees: int) -> Ranker:
@@ -246,10 +237,7 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
     Raises:
         TrainingError: a file is missing.
     """
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise TrainingError(f"{folder} has no {' and no '.join(missing)}: name a folder in the shape of amazon_beauty.")
-    interactions, items = (pd.read_parquet(folder / name) for name in FILES)
+    interactions, items = read_files(folder, FILES, "amazon_beauty")
     names = pd.Series([f"item{n}" for n in random.permutation(len(items))], index=items["asin"])
     users = np.unique(interactions["user_idx"])
     people = pd.Series([f"user{n}" for n in random.permutation(len(users))], index=users)

@@ -34,9 +34,9 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES, USER_SCALARS
 from training import dataset
-from training.benchmark.figures import CUTS, Ranks, circumstances, figures_of, peak_gb, ranks_of
+from training.benchmark.figures import CUTS, Ranks, circumstances, figures_of, ndcg, peak_gb, ranks_of
+from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue, Person, Scored
-from training.errors import TrainingError
 from training.evaluation.slices import OUT_OF_REACH
 from training.labels import JUST_BEFORE, Periods
 from training.pipeline import METHODS, Timings
@@ -102,10 +102,7 @@ def read(folder: Path, random: np.random.Generator) -> Ratings:
     Raises:
         TrainingError: a file is missing.
     """
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        raise TrainingError(f"{folder} has no {' and no '.join(missing)}: name a folder in the shape of Ciao.")
-    ratings, trust = (pd.read_parquet(folder / name) for name in FILES)
+    ratings, trust = read_files(folder, FILES, "Ciao")
     users = _names("user", [ratings["user_id"], trust["truster"], trust["trustee"]], random)
     products = _names("item", [ratings["product_id"]], random)
     mixed = ratings.drop_duplicates(["user_id", "product_id"]).sample(frac=1, random_state=random)
@@ -204,16 +201,11 @@ def halves_of(ratings: Ratings, random: np.random.Generator) -> tuple[list[str],
 def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
     """int64[users]: each one's rank of their target by one retriever, over everything they do not have."""
     ranks = []
-    for person, wanted, seen in zip(people.people, people.targets(found).products, _positions(found, people.before), strict=True):
+    for person, wanted, seen in zip(people.people, people.targets(found).products, people.had(found), strict=True):
         scores = found.scores(name, person.history, person.moment, person.interests, person.circle)
         scores[seen] = -np.inf
         ranks.append(ranks_of(scores, next(iter(wanted))))
     return np.array(ranks, np.int64)
-
-
-def _positions(found: RetrieverSet, products: Sequence[frozenset[str]]) -> list[NDArray[np.int64]]:
-    place = {str(product): position for position, product in enumerate(found.product_ids)}
-    return [np.array([place[product] for product in each if product in place], np.int64) for each in products]
 
 
 def stack_ranks(arm: Arm, found: RetrieverSet, settings: TrainingSettings) -> tuple[Ranks, int]:
@@ -224,9 +216,7 @@ def stack_ranks(arm: Arm, found: RetrieverSet, settings: TrainingSettings) -> tu
     ranker = ranker_train.fit(learned, RANKER_FEATURES, ModelMeta("ranker", "lambdamart"), settings, trees)
     scored = Scored.of(arm.measured, found, arm.reader, arm.weights, settings.candidates)
     ranks = []
-    for candidates, rows, wanted, seen in zip(
-        scored.candidates, scored.rows, scored.targets.products, _positions(found, arm.measured.before), strict=True
-    ):
+    for candidates, rows, wanted, seen in zip(scored.candidates, scored.rows, scored.targets.products, arm.measured.had(found), strict=True):
         target = np.flatnonzero(candidates.index == next(iter(wanted)))
         scores = np.where(np.isin(candidates.index, seen), -np.inf, ranker.score(rows))
         ranks.append(ranks_of(scores, int(target[0]) if len(target) else -1))
@@ -264,7 +254,7 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> R
                 fitter = Fitter.before(stage.events, products, stage.made.as_of, settings.seed)
                 fits = {name: Silent(len(products)) if name in LEFT_OUT else fitter.fit(name, params) for name in COUNTED}
                 base = RetrieverSet(products, fits, params, *about)
-                params, _ = tune.tuned(fitter, base, _first(stage.learners, WATCHED))
+                params, _ = tune.tuned(fitter, base, stage.learners.part(range(min(WATCHED, len(stage.learners.people)))))
                 fitted = fitter.change(base, params).fitted
             found = RetrieverSet(products, fitted, params, *about)
             if arm == "with ties":
@@ -285,10 +275,6 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> R
     return Run(ranks, slices, reached, {**vars(params), **trees}, (time.monotonic() - started) / 60, counts)
 
 
-def _first(people: Audience, count: int) -> Audience:
-    return Audience(people.people[:count], people.wanted[:count], people.before[:count])
-
-
 def _slices(people: Sequence[Person]) -> dict[str, NDArray[np.bool_]]:
     """Who belongs to which slice: bool[users]."""
     followed = np.array([person.scalars[USER_SCALARS.index("user_followed")] > 0 for person in people])
@@ -301,11 +287,6 @@ def interval(gains: NDArray[np.float64], random: np.random.Generator, draws: int
     means = [gains[random.integers(0, len(gains), len(gains))].mean() for _ in range(draws)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
-
-
-def ndcg(ranks: Ranks, k: int = 10) -> NDArray[np.float64]:
-    """NDCG at k of each person, who has one target: float64[users]."""
-    return np.where(ranks < k, 1 / np.log2(2.0 + ranks), 0.0)
 
 
 def report(runs: Mapping[int, Run]) -> dict[str, Any]:

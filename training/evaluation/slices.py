@@ -169,7 +169,7 @@ def estimated(
         return ()
     shown = tuple(dict.fromkeys([stack, baseline, *methods]))
     # float64[users, slices, 1 + methods x measures]: whether the user has a target there, and the measures.
-    values = np.stack([_columns(outcomes, inside, shown) for inside in parts.values()], axis=1)
+    values = np.stack([by_user(outcomes, inside, shown) for inside in parts.values()], axis=1)
     whole, drawn = values.sum(axis=0), _resampled(values, seed)
     means = whole[:, 1:] / whole[:, :1]
     with np.errstate(invalid="ignore"):
@@ -180,7 +180,7 @@ def estimated(
     )
 
 
-def _columns(outcomes: Outcomes, inside: Mask, methods: Sequence[str], k: int = K) -> NDArray[np.float64]:
+def by_user(outcomes: Outcomes, inside: Mask, methods: Sequence[str], k: int = K) -> NDArray[np.float64]:
     """float64[users, 1 + methods x measures] of one slice."""
     user = outcomes.user[inside]
     count = np.bincount(user, minlength=outcomes.users)

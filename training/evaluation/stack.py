@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from feature_repo.online import NO_HISTORY
-from training.dataset import Floats, Person, Reader, feature_rows, full_slate
+from training.dataset import Floats, Person, Reader, feature_rows, full_slate, proposed
 from training.evaluate import K, Ranking
 from training.ranker.model import Ranker
 from training.retrieval.contract import Products
@@ -48,9 +48,7 @@ class Stack:
         for start in range(0, len(known), AT_ONCE):
             places = known[start : start + AT_ONCE]
             some = [people[place] for place in places]
-            candidates = [
-                self.retrievers.retrieve(person.history, person.moment, self.candidates, person.interests, person.circle) for person in some
-            ]
+            candidates = [proposed(person, self.retrievers, self.candidates) for person in some]
             slates = [full_slate(person, each, self.retrievers) for person, each in zip(some, candidates, strict=True)]
             rows = feature_rows(slates, self.reader, self.weights)
             for place, each, matrix in zip(places, candidates, rows, strict=True):

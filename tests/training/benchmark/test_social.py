@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from training.benchmark import social
-from training.benchmark.figures import figures_of
-from training.benchmark.social import ARMS, SOCIAL, STACK, Run, halves_of, interval, ndcg, read, report, strangers, table, write_shop
+from training.benchmark.figures import figures_of, ndcg
+from training.benchmark.social import ARMS, SOCIAL, STACK, Run, halves_of, interval, read, report, strangers, table, write_shop
 from training.errors import TrainingError
 from training.settings import TrainingSettings
 
