@@ -23,7 +23,7 @@ SHOPS = {
 BENCHMARKS = {
     "amazon_beauty_leave_one_out": (
         "amazon_beauty, leave-one-out",
-        "ranking --data <folder> --ablation",
+        "ranking --data <folder>",
         "The protocol of published results: the last item of each of 22,363 users, ranked among all 12,101. Best published: NDCG@10 .0531 (SASRec "
         "with sampled softmax), HR@10 .0928 (eSASRec); both know the file's order within a day, which is drawn anew here.",
     ),
@@ -68,8 +68,10 @@ def page() -> str:
     for name, (title, command, about) in BENCHMARKS.items():
         if not (REPORTS / f"{name}.json").exists():
             continue
+        report = json.loads((REPORTS / f"{name}.json").read_text())
+        command += f" --seeds {len(report['seeds'])}" + (" --ablation" if report.get("ablation") else "")
         lines += [f"## {title}", "", f"`python -m training.benchmark {command} --out reports/{name}.json`", "", about, ""]
-        lines += [*(_social if name == "ciao" else _benchmark)(json.loads((REPORTS / f"{name}.json").read_text()))]
+        lines += [*(_social if name == "ciao" else _benchmark)(report)]
     found = json.loads((REPORTS / f"{SIMULATED}.json").read_text())
     lines += [
         "## Two simulated weeks with the running service",
