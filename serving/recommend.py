@@ -136,7 +136,7 @@ class Recommender:
         with clock.stage("features"):
             features = ranker_matrix(user, shop.matrix, rows, now.timestamp(), self.profiles.weights, asked, ranks)
         with clock.stage("score"):
-            scores = self.ranker.score(features)
+            scores = self.ranker.score(features, shop.retrievers.products.categories[found.index[here]])
         with clock.stage("rules"):
             offers = self._offers(shop, user, rows, rules)
             choice = choose(rules, scores, offers, wish.n, shop.retrievers.repeat_buying, draw_of(wish.decision))

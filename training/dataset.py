@@ -367,17 +367,23 @@ class Scored:
     targets: Targets
     candidates: tuple[Candidates, ...]
     rows: tuple[Floats, ...]
+    categories: NDArray[np.str_]  # of the retriever's products
 
     @classmethod
     def of(cls, people: Audience, retriever: RetrieverSet, reader: Reader, weights: Floats, count: int) -> "Scored":
         """`retriever` fitted before what `people` wanted, `count` candidates from each of its parts, `weights` float32[8] of the profile."""
         candidates = [proposed(person, retriever, count) for person in people.people]
         slates = [full_slate(person, found, retriever) for person, found in zip(people.people, candidates, strict=True)]
-        return cls(people, people.targets(retriever), tuple(candidates), tuple(feature_rows(slates, reader, weights)))
+        rows = tuple(feature_rows(slates, reader, weights))
+        return cls(people, people.targets(retriever), tuple(candidates), rows, retriever.products.categories)
 
-    def ranked(self, score: Callable[[Floats], Floats]) -> list[Ranking]:
-        """Each one's candidates, best first by `score` of their rows; equal scores as they were merged."""
-        return [found.index[np.argsort(-score(rows), kind="stable")] for found, rows in zip(self.candidates, self.rows, strict=True)]
+    def scores(self, score: Callable[[Floats, NDArray[np.str_]], Floats]) -> list[Floats]:
+        """float32[m] per person: `score` of the rows of their candidates and of the categories of these."""
+        return [score(rows, self.categories[found.index]) for found, rows in zip(self.candidates, self.rows, strict=True)]
+
+    def ranked(self, score: Callable[[Floats, NDArray[np.str_]], Floats]) -> list[Ranking]:
+        """Each one's candidates, best first by their `scores`; equal ones as they were merged."""
+        return [found.index[np.argsort(-each, kind="stable")] for found, each in zip(self.candidates, self.scores(score), strict=True)]
 
     def labelled(self) -> Rows:
         """The rows of all who have a target among their candidates, as label groups."""

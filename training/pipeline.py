@@ -7,7 +7,6 @@ What is measured is fitted on the days before the test period. What is released 
 """
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
@@ -15,42 +14,33 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from feature_repo import logs
 from feature_repo.build import build, prepared
-from feature_repo.declarations import RETRIEVERS
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
-from feature_repo.ingest import config, read_tables
-from feature_repo.online import ProductMatrix
-from feature_repo.store import Build, features_of, fingerprint
+from feature_repo.store import fingerprint
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset, gates, labels
 from training.card import Data, card
 from training.champion import Champion, compare
 from training.content.train import Effort, WriterTraining, train_writer
-from training.dataset import Audience, Catalogue, Person, Reader, Scored
-from training.evaluate import K, Ranking, Report, evaluate, ndcgs, recall, table, upper
-from training.evaluation import behaviour, slices
-from training.evaluation.beyond_accuracy import beyond_accuracy
-from training.evaluation.cold_start import cold_start
-from training.evaluation.past import Past
-from training.evaluation.slices import Outcomes, Sliced, sliced
+from training.dataset import Audience, Scored
+from training.evaluate import table
+from training.evaluation import slices
+from training.evaluation.period import Measured, blended, measure, rules_of
 from training.evaluation.stack import Stack
 from training.gates import Decision
-from training.labels import Periods
 from training.profile import ProfileModel
-from training.ranker import tradeoffs
 from training.ranker import train as ranker_train
 from training.ranker.model import Ranker
 from training.registry import ModelFolder, ModelMeta, RunFacts, champion, log_and_register
@@ -58,18 +48,9 @@ from training.retrieval import tune
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
+from training.shop import Shop, open_shop
 
 log = logging.getLogger(__name__)
-
-METHODS = {
-    "popular": "popularity", "item_to_item": "item-to-item", "next_item": "next item", "linear": "linear autoencoder",
-    "sequential": "sequential transformer", "social": "social circle", "embedding": "text embedding", "repeat": "own purchases",
-}  # fmt: skip
-"""What each retriever is called when it stands alone in the table beside the ranker."""
-
-
-DEPTH = 20
-"""Places of a list that are kept of an evaluation."""
 
 
 @dataclass
@@ -88,50 +69,6 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class Shop:
-    """What training reads of a shop: its events, its catalogue, Feast and how its time is divided."""
-
-    home: ShopHome
-    events: pd.DataFrame
-    catalogue: Catalogue
-    reader: Reader
-    periods: Periods
-    kind: str
-    repeat_buying: bool
-    data_hash: str
-    seed: int
-
-    def retrievers(self, cut: datetime, params: Params, weights: Sequence[float], earlier: RetrieverSet | None = None) -> RetrieverSet:
-        """Fitted on what was known before `cut`. `earlier`: a set of a cut before, which training goes on from."""
-        return self.fitter(cut, earlier).set(params, self.repeat_buying, weights, self.catalogue.embedding_version)
-
-    def fitter(self, cut: datetime, earlier: RetrieverSet | None = None) -> Fitter:
-        """What retrievers of this cut are fitted on."""
-        return Fitter.before(self.events, self.catalogue.known_at(cut).products(), cut, self.seed, earlier)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The test period's answers: the table, its slices, and single figures for MLflow and the gates."""
-
-    report: Report
-    retriever: Mapping[str, float]
-    ranker: Mapping[str, float]
-    slices: Sliced
-    outcomes: Outcomes = field(compare=False)  # arrays; the figures above are made of them
-    rules: Mapping[str, Sequence[tradeoffs.Row]] = field(default_factory=dict)
-
-    @property
-    def behaviour(self) -> Mapping[str, float]:
-        """What the behavioural tests measured."""
-        return {name: value for name, value in self.ranker.items() if name.startswith(behaviour.METRICS)}
-
-    def beside(self, champion: Mapping[str, Mapping[str, float]]) -> "Measured":
-        """With what came out against the champion."""
-        return replace(self, retriever={**self.retriever, **champion.get("retriever", {})}, ranker={**self.ranker, **champion.get("ranker", {})})
-
-
-@dataclass(frozen=True)
 class Recommender:
     """Everything about the recommender that is released or logged."""
 
@@ -142,30 +79,6 @@ class Recommender:
     measured: Measured
     ranker_metrics: Mapping[str, float]
     sample: pd.DataFrame
-
-
-def open_shop(home: ShopHome, settings: TrainingSettings) -> Shop:
-    """A shop whose features were built.
-
-    Raises:
-        TrainingError: too short a past, or nobody did anything.
-    """
-    build = Build.current(home)
-    tables = read_tables(home)
-    # What was posted since the build waits for the next one: labels and features end at the same moment.
-    events = tables["events"]
-    events = tables["events"] = events[events[["event_time", "arrived_at"]].max(axis=1) <= pd.Timestamp(build.as_of)].reset_index(drop=True)
-    return Shop(
-        home,
-        events,
-        Catalogue.of(ProductMatrix.load(build)),
-        partial(features_of, build.store()),
-        Periods.of(events, settings),
-        labels.target_type(events),
-        config(home).repeat_buying,
-        data_hash(tables),
-        settings.seed,
-    )
 
 
 def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, rules: bool = False) -> Recommender:
@@ -189,26 +102,26 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, 
         groups = dataset.groups_of(found, shop.reader, fitted, periods, settings)
         rows = dataset.training_rows(groups, fitted, shop.reader, profile.weights, settings)
     with timings.step("ranker"):
-        meta = ModelMeta("ranker", "lambdamart", window=_window(periods))
+        meta = ModelMeta("ranker", "lambdamart", window=shop.window)
         earlier = rows.where(rows.at < periods.test.timestamp())
         train = earlier.where(earlier.at < periods.tune.timestamp())
         asked = Scored.of(people, fitted[-2], shop.reader, profile.weights, settings.candidates)
         watch = asked.labelled()
         if not len(train.group) or not len(watch.group):  # too short a past for a tuning period
             train, watch = ranker_train.halves(earlier)
-        trees, watched = ranker_train.enough_trees(train, watch, settings)
-        ranker = ranker_train.fit(earlier, RANKER_FEATURES, meta, settings, trees)
-    with timings.step("evaluation"):
-        stack = Stack(fitted[-1], profile.weights, ranker, shop.reader, settings.candidates)
+        tuning, trees, watched = ranker_train.enough_trees(train, watch, RANKER_FEATURES, meta, settings)
         best = max(tuned_figures, key=tuned_figures.__getitem__, default="popular")
+        before = Stack(fitted[-2], profile.weights, tuning, shop.reader, settings.candidates)
+        blend = blended(shop, asked, before, best)
+        ranker = ranker_train.fit(earlier, RANKER_FEATURES, meta, settings, trees, blend)
+    with timings.step("evaluation"):
+        stack = replace(before, retrievers=fitted[-1], ranker=ranker)
         of_new = tune.discovery(fitted[-2], people)
         best_new = max(of_new, key=of_new.__getitem__, default="popular")
-        measured = evaluate_all(shop, stack, best, best_new, settings, rules)
+        measured = measure(shop, stack, best, best_new, settings, rules)
         if rules:
-            tuning = ranker_train.fit(train, RANKER_FEATURES, meta, settings, trees)
-            measured = replace(
-                measured, rules={"tuning": _rules(shop, asked, replace(stack, retrievers=fitted[-2], ranker=tuning)), **measured.rules}
-            )
+            tuned = rules_of(shop, asked, replace(before, ranker=tuning.blended(blend)))
+            measured = replace(measured, rules={"tuning": tuned, **measured.rules})
     with timings.step("champion"):
 
         def fresh(people: Audience, until: datetime) -> tuple[Scored, Ranker]:
@@ -217,97 +130,17 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, 
             then = shop.retrievers(until, params, weights, earlier[-1])
             # Labels so close to the moment that their outcomes lie after it are left out.
             known = rows.where(rows.at < (until - timedelta(days=max(1, settings.label_horizon_days))).timestamp())
-            again = ranker_train.fit(known, RANKER_FEATURES, meta, settings, trees)
+            again = ranker_train.fit(known, RANKER_FEATURES, meta, settings, trees, blend)
             return Scored.of(people, then, shop.reader, profile.weights, settings.candidates), again
 
         measured = measured.beside(against_champion(shop, measured, fresh, settings))
     with timings.step("final fit"):
         final = shop.retrievers(periods.end, params, weights, fitted[-1])
-        ranker = ranker_train.fit(rows, RANKER_FEATURES, meta, settings, trees)
+        ranker = ranker_train.fit(rows, RANKER_FEATURES, meta, settings, trees, blend)
     figures = {"ranker_trees": float(trees), "ranker_tuning_ndcg_10": watched, "label_groups": float(len(groups))}
     figures |= {"tuned_" + name + "_ndcg_10": value for name, value in tuned_figures.items()}
     sample = pd.DataFrame(rows.matrix[:20], columns=list(RANKER_FEATURES))
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
-
-
-def evaluate_all(shop: Shop, stack: Stack, best_tuned: str, best_new: str, settings: TrainingSettings, rules: bool) -> Measured:
-    """The test period: each retriever alone, and the ranker over all candidates, for the same people as of the period's start.
-
-    `best_tuned`: the retriever that was best alone on the tuning period, with which the slices are compared; `best_new`: the one best at products
-    that people had not taken before.
-    """
-    cut, retrievers = shop.periods.test, stack.retrievers
-    people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
-    scored = Scored.of(people, retrievers, shop.reader, stack.weights, settings.candidates)
-    targets, candidates = scored.targets, scored.candidates
-    ordered = scored.ranked(stack.ranker.score)
-    rankings = {METHODS[name]: tune.ranking(retrievers, name, people, DEPTH) for name in RETRIEVERS}
-    rankings["ranker"] = [found[:DEPTH] for found in ordered]
-    outcomes = Outcomes.of(rankings, targets, DEPTH)
-    past = Past.of(shop.events, shop.kind, cut, retrievers.products, shop.reader)
-    report = {method: evaluate(found, targets) for method, found in rankings.items()}
-    for method, found in rankings.items():
-        report[method]["all"] |= beyond_accuracy(found, past, people.before)
-    baseline = METHODS[best_tuned]
-    parts = sliced(outcomes, past, people.before, "ranker", baseline, [METHODS["popular"]], settings.seed)
-    if shop.repeat_buying:
-        parts = parts.with_slices(_discovery(retrievers, people, ordered, best_new, settings))
-    parts = parts.with_slices(_cold_start(shop, stack, people, best_tuned, settings))
-    shared = {"test_users": float(len(people.people))}
-    regulars = behaviour.regulars(shop.events, shop.kind, cut, shop.reader, settings.seed)
-    veto = behaviour.vetoed_shown(partial(_shelves, shop, stack), regulars, past)
-    behaves = {"vetoed_shown": float(veto)} | behaviour.behaviours(stack.answers, regulars, past, settings.seed)
-    if not len(people.people):
-        return Measured(report, {**shared, "candidates_mean": float(len(retrievers.product_ids) > 0)}, shared | behaves, parts, outcomes)
-    by_user = {method: ndcgs(found, targets.products) for method, found in rankings.items()}
-    best = max((METHODS[name] for name in RETRIEVERS), key=lambda method: report[method]["all"]["ndcg_10"])
-    bounds = {"above_popular_upper": METHODS["popular"], "above_best_upper": best}
-    of_retrievers = {"recall_candidates": recall([found.index for found in candidates], targets)}
-    of_retrievers["candidates_mean"] = float(np.mean([len(found.index) for found in candidates]))
-    of_retrievers |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
-    of_ranker = {name: value for name, value in report["ranker"]["all"].items() if name != "users"}
-    of_ranker |= {f"{part}_targets_ndcg_10": report["ranker"][part].get("ndcg_10", 0.0) for part in ("repeat", "new")}
-    of_ranker |= {f"{name}_ndcg_10": report[METHODS[name]]["all"]["ndcg_10"] for name in RETRIEVERS}
-    of_ranker |= {name: upper(by_user["ranker"] - by_user[method]) for name, method in bounds.items() if len(people.people) > 1}
-    of_ranker |= {"slices": float(len(parts.slices)), "slices_lost": float(len(parts.lost))} | behaves
-    costs = {"test": _rules(shop, scored, stack)} if rules else {}
-    return Measured(report, shared | of_retrievers, shared | of_ranker, parts, outcomes, costs)
-
-
-def _shelves(shop: Shop, stack: Stack, people: Sequence[Person]) -> list[Ranking]:
-    """What the service's default policy shows them."""
-    nothing = (frozenset[str](),) * len(people)
-    scored = Scored.of(Audience(tuple(people), nothing, nothing), stack.retrievers, shop.reader, stack.weights, stack.candidates)
-    scores = [stack.ranker.score(rows) for rows in scored.rows]
-    return tradeoffs.shelves(scored, scores, stack.retrievers.products, stack.weights, shop.repeat_buying)
-
-
-def _rules(shop: Shop, scored: Scored, stack: Stack) -> list[tradeoffs.Row]:
-    """What each rule of a shelf costs these people and brings them."""
-    scores = [stack.ranker.score(rows) for rows in scored.rows]
-    return tradeoffs.rows(scored, scores, stack.retrievers.products, stack.weights, shop.repeat_buying)
-
-
-def _discovery(
-    retrievers: RetrieverSet, people: Audience, ordered: Sequence[Ranking], best_new: str, settings: TrainingSettings
-) -> tuple[slices.Slice, ...]:
-    """First-time targets where every list is without what the person had taken, as on a shelf that shows new things only."""
-    had = people.had(retrievers)
-    rankings = {METHODS[name]: tune.ranking(retrievers, name, people, K, had) for name in dict.fromkeys((best_new, "popular"))}
-    rankings["ranker"] = [found[~np.isin(found, known)] for found, known in zip(ordered, had, strict=True)]
-    outcomes = Outcomes.of(rankings, people.targets(retrievers))
-    part = {("targets", "first-time, nothing else shown"): ~outcomes.repeat}
-    return slices.estimated(outcomes, part, "ranker", METHODS[best_new], [METHODS["popular"]], settings.seed)
-
-
-def _cold_start(shop: Shop, stack: Stack, people: Audience, best_tuned: str, settings: TrainingSettings) -> tuple[slices.Slice, ...]:
-    """Over the whole catalogue, whose later products are known by their text."""
-    cut = shop.periods.test
-    newcomers = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying, newcomers=True)
-    wider = stack.over(shop.catalogue.products())
-    past = Past.of(shop.events, shop.kind, cut, wider.retrievers.products, shop.reader)
-    methods = {METHODS[name]: name for name in dict.fromkeys((best_tuned, "popular", "embedding"))}
-    return cold_start(wider, people, newcomers, past, methods, METHODS[best_tuned], settings.seed)
 
 
 def against_champion(
@@ -317,7 +150,7 @@ def against_champion(
     reigning = Champion.of(shop.home)
     if reigning is None:
         return {}
-    if reigning.window == _window(shop.periods):  # the same data: both were measured on the same test period
+    if reigning.window == shop.window:  # the same data: both were measured on the same test period
         figures = {"ranker": (measured.ranker, "ndcg_10"), "retriever": (measured.retriever, "recall_candidates")}
         return {
             kind: {"above_champion_upper": mine[name] - reigning.metrics[kind][name]}
@@ -329,10 +162,6 @@ def against_champion(
     return compare(reigning, people, shop.catalogue, since, shop.reader, settings.candidates, partial(fresh, people, since))
 
 
-def _window(periods: Periods) -> tuple[str, str]:
-    return periods.start.isoformat(), periods.end.isoformat()
-
-
 def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, settings: TrainingSettings) -> dict[str, ModelFolder]:
     """Model folders by kind. The ranker names the content of the retriever's folder, so that one is sealed first."""
     folder = work / "retriever"
@@ -340,7 +169,7 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
     found.profile.save(folder)
     params = {**vars(found.retrievers.params), **{f"weight_{signal}": weight for signal, weight in found.profile.signal_weights.items()}}
     params |= {"learned_signals": ",".join(found.profile.learned), "repeat_buying": shop.repeat_buying, "embedding": shop.catalogue.embedding_version}
-    common: dict[str, Any] = {"window": _window(shop.periods), "seed": settings.seed}
+    common: dict[str, Any] = {"window": shop.window, "seed": settings.seed}
     prints = {service: fingerprint(service) for service in ("retriever_v1", "ranker_v1", "writer_v1")}
     needs = {"embedding": shop.catalogue.embedding_version}
     meta = ModelMeta(
@@ -350,6 +179,7 @@ def seal(shop: Shop, found: Recommender, writer: WriterTraining, work: Path, set
     needs |= {"retriever": sealed["retriever"].version, "ranker_v1": prints["ranker_v1"]}
     found.ranker.save(work / "ranker")
     params = {**ranker_train.PARAMS, "trees": found.trees, "features": len(RANKER_FEATURES), "candidates": settings.candidates}
+    params |= {f"blend_{name}": value for name, value in asdict(found.ranker.blend).items()}
     metrics = {**found.measured.ranker, **found.ranker_metrics}
     meta = ModelMeta("ranker", "lambdamart", "ranker_v1", prints["ranker_v1"], requires=needs, metrics=metrics, params=params, **common)
     sealed["ranker"] = ModelFolder.write(work / "ranker", meta)
@@ -406,14 +236,6 @@ def _bars(values: Mapping[str, float], title: str) -> Figure:
     return figure
 
 
-def data_hash(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Hash of the rows that were read, posted events included."""
-    found = hashlib.sha256()
-    for name, frame in sorted(tables.items()):
-        found.update(name.encode() + pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
-    return found.hexdigest()[:16]
-
-
 def write_report(shop: Shop, found: Recommender, file: Path) -> None:
     """The table as JSON: what was held out, how it was tuned, and every figure."""
     periods = shop.periods
@@ -426,6 +248,7 @@ def write_report(shop: Shop, found: Recommender, file: Path) -> None:
         "repeats_allowed": shop.repeat_buying,
         "retriever_parameters": vars(found.retrievers.params),
         "trees": found.trees,
+        "blend": asdict(found.ranker.blend),
         "figures": found.measured.report,
         "slices": found.measured.slices.json(),
         "behaviour": found.measured.behaviour,

@@ -22,8 +22,9 @@ from feature_repo.home import ShopHome
 from serving.bundle import environment, pack
 from serving.settings import ServingSettings
 from training.content.train import Effort, train_writer
-from training.pipeline import Timings, open_shop, register, seal, train_recommender
+from training.pipeline import Timings, register, seal, train_recommender
 from training.settings import TrainingSettings
+from training.shop import open_shop
 
 TABLES = Path(__file__).parents[1] / "data" / "corner_shop"
 SHOP = "corner"

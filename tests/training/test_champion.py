@@ -11,6 +11,7 @@ from training import pipeline
 from training.champion import Champion
 from training.content.train import Effort
 from training.settings import TrainingSettings
+from training.shop import open_shop
 
 CORNER = Path(__file__).parents[1] / "data" / "corner_shop"
 
@@ -30,7 +31,7 @@ def test_a_later_recommender_is_measured_against_the_champion(tmp_path: Path) ->
     whole.to_csv(shorter / "events.csv", index=False)
     with prepared(chosen, str(shorter), None) as home:
         build(home, chosen, progress=False)
-    shop = pipeline.open_shop(home, chosen)
+    shop = open_shop(home, chosen)
     measured = pipeline.train_recommender(shop, chosen, pipeline.Timings()).measured
     found = measured.ranker
     assert found["since_champion_users"] >= 20

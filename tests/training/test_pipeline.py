@@ -25,6 +25,7 @@ from training.registry import champion, download
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 from training.settings import TrainingSettings
+from training.shop import open_shop
 
 CORNER = Path(__file__).parents[1] / "data" / "corner_shop"
 
@@ -127,13 +128,14 @@ def test_the_champions_score_a_real_customer(home: ShopHome, tmp_path: Path) -> 
     assert user
     found = retrievers.retrieve(user.history, now, 20, user.interests, user.circle)
     index = np.array([matrix.index[str(product)] for product in retrievers.product_ids[found.index]])
-    scores = ranker.score(ranker_matrix(user, matrix, index, now.timestamp(), weights, found.scores, found.ranks))
+    rows = ranker_matrix(user, matrix, index, now.timestamp(), weights, found.scores, found.ranks)
+    scores = ranker.score(rows, retrievers.products.categories[found.index])
     assert len(set(scores.tolist())) > 1 and np.isfinite(scores).all()
 
 
 def test_the_same_features_give_the_same_figures(home: ShopHome) -> None:
     chosen = settings(home.root.parent)
-    shop = pipeline.open_shop(home, chosen)
+    shop = open_shop(home, chosen)
     once, again = (pipeline.train_recommender(shop, chosen, pipeline.Timings()) for _ in range(2))
     assert once.measured == again.measured
     assert once.profile == again.profile
@@ -162,13 +164,13 @@ def test_training_rows_equal_what_serving_computes(home: ShopHome) -> None:
 
 def test_the_stack_answers_as_it_was_measured(home: ShopHome) -> None:
     chosen = settings(home.root.parent)
-    shop = pipeline.open_shop(home, chosen)
+    shop = open_shop(home, chosen)
     cut = shop.periods.test
     people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, chosen)
     retrievers = shop.retrievers(cut, Params(), [0.1] * 8)
     weights = np.full(8, 0.1, np.float32)
     scored = dataset.Scored.of(people, retrievers, shop.reader, weights, 30)
-    ranker = SimpleNamespace(score=lambda rows: np.nan_to_num(rows).sum(axis=1))
+    ranker = SimpleNamespace(score=lambda rows, categories: np.nan_to_num(rows).sum(axis=1) + np.char.str_len(categories))
     answers = Stack(retrievers, weights, ranker, shop.reader, 30).answers(people.people)
     for answer, ranking in zip(answers, scored.ranked(ranker.score), strict=True):
         assert answer.ranking().tolist() == ranking[:10].tolist()
@@ -176,7 +178,7 @@ def test_the_stack_answers_as_it_was_measured(home: ShopHome) -> None:
 
 def test_newcomers_are_those_without_an_earlier_act(home: ShopHome) -> None:
     chosen = settings(home.root.parent)
-    shop = pipeline.open_shop(home, chosen)
+    shop = open_shop(home, chosen)
     about = (shop.events, shop.kind, shop.periods.test, shop.periods.end, shop.reader, chosen)
     known, new = dataset.audience(*about), dataset.audience(*about, newcomers=True)
     assert new.people and not any(new.before) and all(known.before) and all(new.wanted)

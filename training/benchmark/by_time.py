@@ -21,8 +21,9 @@ from training.errors import TrainingError
 from training.evaluation.slices import OUT_OF_REACH, Outcomes, by_user
 from training.evaluation.stack import Stack
 from training.labels import Periods
-from training.pipeline import Recommender, Shop, Timings, open_shop, train_recommender
+from training.pipeline import Recommender, Timings, train_recommender
 from training.settings import TrainingSettings
+from training.shop import Shop, open_shop
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
         models[_title(method)] |= figures_by_cut(valid.measured.outcomes, method, "valid_")
     minutes = sum(seconds for step, seconds in timings.seconds.items() if step not in MEASURING) / 60
     parts = replace(found.measured.slices, stack="full stack")
-    return Run(models, minutes, milliseconds(shop, found, settings), dict(vars(found.retrievers.params)), found.trees, {}, parts)
+    params = dict(vars(found.retrievers.params)) | vars(found.ranker.blend)
+    return Run(models, minutes, milliseconds(shop, found, settings), params, found.trees, {}, parts, timings.seconds)
 
 
 def _title(method: str) -> str:

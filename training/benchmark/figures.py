@@ -54,10 +54,11 @@ class Run:
     models: dict[str, dict[str, float]]
     fit_minutes: float
     score_ms_per_user: float
-    params: dict[str, float]
+    params: Mapping[str, object]
     trees: int
     ablation: dict[str, Loss]
     slices: Sliced
+    seconds: Mapping[str, float]
 
 
 def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
@@ -73,6 +74,7 @@ def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
     }
     return {
         "protocol": protocol, "figures": {**models["full stack"], **cost}, "spread": spread, "models": models, "seeds": list(runs),
+        "seconds": {str(seed): dict(run.seconds) for seed, run in runs.items()},
         "parameters": {str(seed): {**run.params, "trees": run.trees} for seed, run in runs.items()},
         "ablation": {name: vars(loss) for run in runs.values() for name, loss in run.ablation.items()},
         "slices": next(iter(runs.values())).slices.json(), "slices_lost": {str(seed): list(run.slices.lost) for seed, run in runs.items()},

@@ -28,17 +28,21 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset
+from training.benchmark import item_cosine
 from training.benchmark.figures import Ranks, Run, figures_of, ndcg, ranks_of
 from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue
 from training.evaluation import ablation
 from training.evaluation.ablation import Loss
+from training.evaluation.guard import Field, chosen
 from training.evaluation.past import Past
-from training.evaluation.slices import OUT_OF_REACH, Outcomes, Sliced, sliced
+from training.evaluation.period import METHODS
+from training.evaluation.slices import OUT_OF_REACH, Outcomes, Sliced, head_of, parts_of, sliced
 from training.labels import JUST_BEFORE, Periods
-from training.pipeline import METHODS, Timings
+from training.pipeline import Timings
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
+from training.ranker.blend import Blend
 from training.ranker.model import Ranker
 from training.registry import ModelMeta
 from training.retrieval import tune
@@ -102,11 +106,26 @@ def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
     )
 
 
+def single_ranks(stage: Stage, found: RetrieverSet) -> dict[str, Ranks]:
+    """Method -> rank of each one's target: untuned item cosine and every retriever alone."""
+    past = past_of(stage, found)
+    targets = np.array([next(iter(each)) for each in stage.people.targets(found).products], np.int64)
+    cosine = item_cosine.ranks(past, *past.histories(stage.people.before), targets)
+    return {"item cosine": cosine} | {METHODS[name]: retriever_ranks(found, name, stage.people) for name in RETRIEVERS}
+
+
+def past_of(stage: Stage, found: RetrieverSet) -> Past:
+    """What had happened before the targets."""
+    end = stage.events["event_time"].max().to_pydatetime() + timedelta(days=1)
+    return Past.of(stage.events, "purchase", end, found.products, stage.reader)
+
+
 @dataclass(frozen=True)
 class Rows:
-    """Ranker rows of all candidates: `matrix` float32[n, F], whether a row is the target, and which user it is of."""
+    """Ranker rows of all candidates: `matrix` float32[n, F], the product's position, whether a row is the target, and which user it is of."""
 
     matrix: NDArray[np.float32]
+    product: NDArray[np.int64]
     target: NDArray[np.bool_]
     user: NDArray[np.int64]
     users: int
@@ -121,7 +140,7 @@ class Rows:
 
 def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], count: int, every: bool = True) -> Rows:
     """Candidates and features, a part of the people at a time. Without `every` only of those whose target is proposed, whom a ranker can move."""
-    parts, target, user = [], [], []
+    parts, product, target, user = [], [], [], []
     for start in range(0, len(stage.people.people), AT_ONCE):
         some = stage.people.part(range(start, min(start + AT_ONCE, len(stage.people.people))))
         candidates = [dataset.proposed(person, found, count) for person in some.people]
@@ -129,9 +148,10 @@ def rows_of(stage: Stage, found: RetrieverSet, weights: NDArray[np.float32], cou
         kept = [place for place, hit in enumerate(hits) if every or hit.any()]
         slates = [dataset.full_slate(some.people[place], candidates[place], found) for place in kept]
         parts += list(dataset.feature_rows(slates, stage.reader, weights))
+        product += [candidates[place].index.astype(np.int64) for place in kept]
         target += [hits[place] for place in kept]
         user += [np.full(len(hits[place]), start + place) for place in kept]
-    return Rows(np.concatenate(parts), np.concatenate(target), np.concatenate(user), len(stage.people.people))
+    return Rows(np.concatenate(parts), np.concatenate(product), np.concatenate(target), np.concatenate(user), len(stage.people.people))
 
 
 def cross_fitted(rows: Rows, settings: TrainingSettings, counts: Sequence[int] = TREES) -> tuple[NDArray[np.float32], int]:
@@ -148,15 +168,19 @@ def cross_fitted(rows: Rows, settings: TrainingSettings, counts: Sequence[int] =
     return scores[best], counts[best]
 
 
-def ablated(rows: Rows, scores: NDArray[np.float32], trees: int, settings: TrainingSettings) -> dict[str, Loss]:
-    """NDCG@10 of the validation targets with one thing left out at a time; `scores`: with everything."""
-    whole, found = ndcg(rows.ranks(scores)), {}
+def ablated(
+    rows: Rows, scores: NDArray[np.float32], blend: Blend, categories: NDArray[np.str_], trees: int, settings: TrainingSettings
+) -> dict[str, Loss]:
+    """NDCG@10 of the validation targets with one thing left out at a time; `scores`: of the trees with everything, `categories` of all products."""
+    whole = ndcg(rows.ranks(scores + blend.added(rows.matrix, RANKER_FEATURES, categories[rows.product])))
+    found = {"without the blend": Loss.of(whole, ndcg(rows.ranks(scores)))}
     # Without a ranker candidates stay as they were merged.
     found["without the ranker"] = Loss.of(whole, ndcg(rows.ranks(-np.arange(len(scores), dtype=np.float32))))
     for case in tqdm(list(ablation.cases()), desc="ablation", unit="case", disable=None):
         keep = case.keep(rows.matrix)
-        less = Rows(case.without(rows.matrix[keep]), rows.target[keep], rows.user[keep], rows.users)
-        found[case.name] = Loss.of(whole, ndcg(less.ranks(cross_fitted(less, settings, (trees,))[0])))
+        less = Rows(case.without(rows.matrix[keep]), rows.product[keep], rows.target[keep], rows.user[keep], rows.users)
+        again = cross_fitted(less, settings, (trees,))[0] + blend.added(less.matrix, RANKER_FEATURES, categories[less.product])
+        found[case.name] = Loss.of(whole, ndcg(less.ranks(again)))
         log.info("Ablation: %s, NDCG@10 %.4f, %.4f lost.", case.name, found[case.name].figure, found[case.name].lost)
     return found
 
@@ -184,19 +208,22 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
         weights, watched = profile.weights.tolist(), first.some(WATCHED, random)
         about = (first.repeat_buying, weights, first.catalogue.embedding_version)
         base = first.fitter.set(Params(), *about)
-        params, _ = tune.tuned(first.fitter, base, watched)
+        params, tuned = tune.tuned(first.fitter, base, watched)
+        best = max(tuned, key=tuned.__getitem__)
         fitted = first.fitter.change(base, params)
     with timings.step("validation: candidates and features"):
         rows = rows_of(first, fitted, profile.weights, settings.candidates, every=False)
     with timings.step("ranker"):
         scores, trees = cross_fitted(rows, settings)
-        ranker = _ranker(rows, np.ones(len(rows.user), bool), settings, trees)
+        blend = blended(first, fitted, best, rows, scores)
+        added = blend.added(rows.matrix, RANKER_FEATURES, fitted.products.categories[rows.product])
+        ranker = _ranker(rows, np.ones(len(rows.user), bool), settings, trees).blended(blend)
     fitting = dict(timings.seconds)
     with timings.step("validation: single retrievers"):
-        valid = {METHODS[name]: figures_of(retriever_ranks(fitted, name, first.people)) for name in RETRIEVERS}
-    valid["full stack"] = figures_of(rows.ranks(scores))
+        valid = {method: figures_of(ranks) for method, ranks in single_ranks(first, fitted).items()}
+    valid["full stack"] = figures_of(rows.ranks(scores + added))
     with timings.step("ablation"):
-        left_out = ablated(rows, scores, trees, settings) if leave_out else {}
+        left_out = ablated(rows, scores, blend, fitted.products.categories, trees, settings) if leave_out else {}
     del rows, scores
     with timings.step("test: features"):
         second = _stage(interactions, items, ("train", "valid"), "test", scratch / "test", settings)
@@ -206,26 +233,37 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
     started = time.monotonic()
     with timings.step("test: scoring"):
         rows = rows_of(second, final, profile.weights, settings.candidates)
-        ranks = rows.ranks(ranker.score(rows.matrix))
+        ranks = rows.ranks(ranker.score(rows.matrix, final.products.categories[rows.product]))
     milliseconds = (time.monotonic() - started) * 1000 / rows.users
     with timings.step("test: single retrievers"):
-        found = {METHODS[name]: retriever_ranks(final, name, second.people) for name in RETRIEVERS} | {"full stack": ranks}
+        found = single_ranks(second, final) | {"full stack": ranks}
     test = {method: figures_of(each) for method, each in found.items()}
     slices = slices_of(second, final, found, valid, seed)
     test["full stack"]["recall_candidates"] = float((ranks < OUT_OF_REACH).mean())
     models = {method: {**{f"valid_{k}": v for k, v in valid[method].items()}, **{f"test_{k}": v for k, v in test[method].items()}} for method in test}
     log.info("Seed %d: %s", seed, json.dumps(timings.seconds))
-    return Run(models, sum(fitting.values()) / 60, milliseconds, dict(vars(params)), trees, left_out, slices)
+    return Run(models, sum(fitting.values()) / 60, milliseconds, dict(vars(params)) | vars(blend), trees, left_out, slices, timings.seconds)
+
+
+def blended(stage: Stage, retrievers: RetrieverSet, best: str, rows: Rows, scores: NDArray[np.float32]) -> Blend:
+    """What to blend into the ranker, chosen on the validation targets by `scores` of a ranker that did not learn from them."""
+    outcomes, past = _outcomes(stage, retrievers, {METHODS[best]: retriever_ranks(retrievers, best, stage.people)})
+    parts, _ = parts_of(outcomes, past, stage.people.before)
+    field = Field(rows.matrix, RANKER_FEATURES, retrievers.products.categories[rows.product], rows.product, scores, rows.ranks)
+    return chosen(field, outcomes, parts, head_of(past.taken), best, "purchase")
 
 
 def slices_of(stage: Stage, retrievers: RetrieverSet, ranks: Mapping[str, Ranks], valid: Mapping[str, Mapping[str, float]], seed: int) -> Sliced:
     """The stack beside the single method whose NDCG@10 is best on the validation targets, slice by slice."""
     baseline = max((METHODS[name] for name in RETRIEVERS), key=lambda method: valid[method]["ndcg@10"])
-    end = stage.events["event_time"].max().to_pydatetime() + timedelta(days=1)
-    past = Past.of(stage.events, "purchase", end, retrievers.products, stage.reader)
-    product = np.array([next(iter(each)) for each in stage.people.targets(retrievers).products], np.int64)
-    outcomes = Outcomes(np.arange(len(product)), product, np.zeros(len(product), bool), len(product), ranks)
+    outcomes, past = _outcomes(stage, retrievers, ranks)
     return sliced(outcomes, past, stage.people.before, "full stack", baseline, [METHODS["popular"]], seed)
+
+
+def _outcomes(stage: Stage, retrievers: RetrieverSet, ranks: Mapping[str, Ranks]) -> tuple[Outcomes, Past]:
+    """The target of each user of the stage with its ranks, and what had happened before."""
+    product = np.array([next(iter(each)) for each in stage.people.targets(retrievers).products], np.int64)
+    return Outcomes(np.arange(len(product)), product, np.zeros(len(product), bool), len(product), ranks), past_of(stage, retrievers)
 
 
 def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -37,9 +37,10 @@ from training import dataset
 from training.benchmark.figures import CUTS, Ranks, circumstances, figures_of, ndcg, peak_gb, ranks_of
 from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue, Person, Scored
+from training.evaluation.period import METHODS
 from training.evaluation.slices import OUT_OF_REACH
 from training.labels import JUST_BEFORE, Periods
-from training.pipeline import METHODS, Timings
+from training.pipeline import Timings
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
 from training.registry import ModelMeta
@@ -212,13 +213,14 @@ def stack_ranks(arm: Arm, found: RetrieverSet, settings: TrainingSettings) -> tu
     """int64[users]: rank of each one's test target by the ranker, which learned from the other half; and its number of trees."""
     learned = Scored.of(arm.learners, found, arm.reader, arm.weights, settings.candidates).labelled()
     train, watch = ranker_train.halves(learned)
-    trees, _ = ranker_train.enough_trees(train, watch, settings)
-    ranker = ranker_train.fit(learned, RANKER_FEATURES, ModelMeta("ranker", "lambdamart"), settings, trees)
+    meta = ModelMeta("ranker", "lambdamart")
+    _, trees, _ = ranker_train.enough_trees(train, watch, RANKER_FEATURES, meta, settings)
+    ranker = ranker_train.fit(learned, RANKER_FEATURES, meta, settings, trees)
     scored = Scored.of(arm.measured, found, arm.reader, arm.weights, settings.candidates)
     ranks = []
     for candidates, rows, wanted, seen in zip(scored.candidates, scored.rows, scored.targets.products, arm.measured.had(found), strict=True):
         target = np.flatnonzero(candidates.index == next(iter(wanted)))
-        scores = np.where(np.isin(candidates.index, seen), -np.inf, ranker.score(rows))
+        scores = np.where(np.isin(candidates.index, seen), -np.inf, ranker.score(rows, scored.categories[candidates.index]))
         ranks.append(ranks_of(scores, int(target[0]) if len(target) else -1))
     return np.array(ranks, np.int64), trees
 

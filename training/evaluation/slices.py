@@ -111,11 +111,11 @@ class Sliced:
 
 def sliced(outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]], stack: str, baseline: str, methods: Sequence[str], seed: int) -> Sliced:
     """Every slice that has a target. `before`: ids of what each user had taken; `methods` are the ones to show beside stack and baseline."""
-    parts, cuts = _parts(outcomes, past, before)
+    parts, cuts = parts_of(outcomes, past, before)
     return Sliced(stack, baseline, cuts, estimated(outcomes, parts, stack, baseline, methods, seed))
 
 
-def _parts(outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]]) -> tuple[dict[tuple[str, str], Mask], dict[str, float]]:
+def parts_of(outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]]) -> tuple[dict[tuple[str, str], Mask], dict[str, float]]:
     """(kind, name) -> which targets are in the slice, and the cuts."""
     earlier = np.array([len(products) for products in before], np.int64)
     few, many = np.quantile(earlier, [1 / 3, 2 / 3], method="inverted_cdf") if len(earlier) else (0, 0)

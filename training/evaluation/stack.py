@@ -52,7 +52,7 @@ class Stack:
             slates = [full_slate(person, each, self.retrievers) for person, each in zip(some, candidates, strict=True)]
             rows = feature_rows(slates, self.reader, self.weights)
             for place, each, matrix in zip(places, candidates, rows, strict=True):
-                found[place] = Answer(each.index, self.ranker.score(matrix))
+                found[place] = Answer(each.index, self.ranker.score(matrix, self.retrievers.products.categories[each.index]))
         return [answer for answer in found if answer is not None]
 
     def over(self, products: Products) -> "Stack":

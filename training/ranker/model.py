@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,43 +11,58 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from training.errors import TrainingError
+from training.ranker.blend import NO_BLEND, Blend, Names
 from training.registry import ModelFolder, ModelMeta
 
 Floats = NDArray[np.float32]
 
 BOOSTER_FILE = "ranker.ubj"
 FEATURES_FILE = "features.json"
+BLEND_FILE = "blend.json"
 
 
 class Ranker:
-    """LambdaMART (Burges 2010) as XGBoost's `rank:ndcg`. Scores of one request compare with each other and with nothing else.
+    """LambdaMART (Burges 2010) as XGBoost's `rank:ndcg`, and what is blended into it.
 
-    `feature_names` is the order of the columns of every matrix that goes in: `feature_repo.vectors.RANKER_FEATURES` at training. `requires` names
-    the retriever (content hash), embedding and FeatureService versions that made the training features. NaN is a missing value.
+    Scores of one request compare with each other and with nothing else. `feature_names` is the order of the columns of every matrix that goes in:
+    `feature_repo.vectors.RANKER_FEATURES` at training. `requires` names the retriever (content hash), embedding and FeatureService versions that
+    made the training features. NaN is a missing value.
     """
 
-    def __init__(self, booster: xgb.Booster, feature_names: tuple[str, ...], meta: ModelMeta, version: str = "") -> None:
-        self.booster, self.feature_names, self.meta, self.version = booster, feature_names, meta, version
+    def __init__(self, booster: xgb.Booster, feature_names: tuple[str, ...], meta: ModelMeta, version: str = "", blend: Blend = NO_BLEND) -> None:
+        self.booster, self.feature_names, self.meta, self.version, self.blend = booster, feature_names, meta, version, blend
         self.requires: Mapping[str, str] = meta.requires
 
-    def score(self, matrix: Floats) -> Floats:
-        """float32[n, F] -> float32[n]; no rows give no scores."""
+    def blended(self, blend: Blend) -> "Ranker":
+        """The same trees with another blend."""
+        return Ranker(self.booster, self.feature_names, self.meta, self.version, blend)
+
+    def score(self, matrix: Floats, categories: Names) -> Floats:
+        """float32[n, F], and the categories of the rows' products str[n] -> float32[n]; no rows give no scores."""
         if not len(matrix):
             return np.zeros(0, np.float32)
-        return np.asarray(self.booster.inplace_predict(matrix, validate_features=False, predict_type="margin"), np.float32)
+        found = np.asarray(self.booster.inplace_predict(matrix, validate_features=False, predict_type="margin"), np.float32)
+        return found + self.blend.added(matrix, self.feature_names, categories)
 
     def contributions(self, matrix: Floats) -> Floats:
-        """What each feature added to each score (SHAP values, Lundberg et al. 2018), float32[n, F]; exact, meant for the few rows returned."""
+        """What each feature added to each score, float32[n, F]; exact, meant for the few rows returned.
+
+        SHAP values of the trees (Lundberg et al. 2018), and what the blend takes from features; the lift of a category is nobody's contribution.
+        """
         if not len(matrix):
             return np.zeros((0, len(self.feature_names)), np.float32)
         found = self.booster.predict(xgb.DMatrix(matrix, nthread=1), pred_contribs=True, validate_features=False)
-        return np.asarray(found[:, :-1], np.float32)
+        trees = np.asarray(found[:, :-1], np.float32)
+        for column, added in self.blend.of_features(matrix, self.feature_names).items():
+            trees[:, column] += added
+        return trees
 
     def save(self, folder: Path) -> None:
-        """Write the booster (UBJSON) and the order of features; the caller seals the folder with `ModelFolder.write`."""
+        """Write the booster (UBJSON), the order of features and the blend; the caller seals the folder with `ModelFolder.write`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.booster.save_model(folder / BOOSTER_FILE)
         (folder / FEATURES_FILE).write_text(json.dumps(self.feature_names, indent=1))
+        (folder / BLEND_FILE).write_text(json.dumps(asdict(self.blend), indent=1))
 
     @classmethod
     def load(cls, folder: Path, feature_fingerprint: str = "", threads: int = 1) -> "Ranker":
@@ -62,8 +78,11 @@ class Ranker:
                 f"{feature_fingerprint}: run `make train` again."
             )
         booster = xgb.Booster(params={"nthread": threads}, model_file=folder / BOOSTER_FILE)
-        return cls(booster, tuple(json.loads((folder / FEATURES_FILE).read_text())), sealed.meta, sealed.version)
+        order, blend = (json.loads((folder / name).read_text()) for name in (FEATURES_FILE, BLEND_FILE))
+        return cls(booster, tuple(order), sealed.meta, sealed.version, Blend(**blend))
 
     def predict_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """For MLflow: one row per candidate with the columns `feature_names`; a column `score`."""
-        return pd.DataFrame({"score": self.score(frame[list(self.feature_names)].to_numpy(np.float32))})
+        """For MLflow: one row per candidate with the columns `feature_names`, and `product_category` where lifts shall count; a column `score`."""
+        named = frame["product_category"].fillna("") if "product_category" in frame else pd.Series("", frame.index)
+        categories = np.array([f"category:{name}" if name else "" for name in named.astype(str)], np.str_)
+        return pd.DataFrame({"score": self.score(frame[list(self.feature_names)].to_numpy(np.float32), categories)})

@@ -5,6 +5,7 @@ import xgboost as xgb
 
 from training.dataset import Rows
 from training.errors import TrainingError
+from training.ranker.blend import NO_BLEND, Blend
 from training.ranker.model import Ranker
 from training.registry import ModelMeta
 from training.settings import TrainingSettings
@@ -31,17 +32,17 @@ LATER_SHARE = 0.2
 """Share of the groups, the latest ones, that decide how many trees are enough where there is no tuning period."""
 
 
-def enough_trees(train: Rows, watch: Rows, settings: TrainingSettings) -> tuple[int, float]:
-    """Number of trees, fitted on `train`, with which the order of `watch` is best, and its NDCG@10 among the candidates there."""
+def enough_trees(train: Rows, watch: Rows, order: tuple[str, ...], meta: ModelMeta, settings: TrainingSettings) -> tuple[Ranker, int, float]:
+    """The ranker of `train` (columns `order`) with as many trees as rank `watch` best, their number, and NDCG@10 among the candidates there."""
     history: dict[str, dict[str, list[float]]] = {}
     watched = [(_matrix(watch), "watch")]
-    xgb.train(_params(settings), _matrix(train), settings.trees, evals=watched, evals_result=history, verbose_eval=False)
+    booster = xgb.train(_params(settings), _matrix(train), settings.trees, evals=watched, evals_result=history, verbose_eval=False)
     curve = np.asarray(history["watch"]["ndcg@10"])
     edge = np.pad(curve, SMOOTHED // 2, mode="edge")
     smooth = np.convolve(edge, np.full(SMOOTHED, 1.0 / SMOOTHED), mode="valid")
     fewest = min(FEWEST_TREES, len(smooth))
     best = fewest - 1 + int(np.argmax(smooth[fewest - 1 :]))
-    return best + 1, float(smooth[best])
+    return Ranker(booster[: best + 1], order, meta), best + 1, float(smooth[best])
 
 
 def halves(rows: Rows) -> tuple[Rows, Rows]:
@@ -57,9 +58,9 @@ def halves(rows: Rows) -> tuple[Rows, Rows]:
     return rows.where(rows.group < edge), rows.where(rows.group >= edge)
 
 
-def fit(rows: Rows, order: tuple[str, ...], meta: ModelMeta, settings: TrainingSettings, trees: int) -> Ranker:
+def fit(rows: Rows, order: tuple[str, ...], meta: ModelMeta, settings: TrainingSettings, trees: int, blend: Blend = NO_BLEND) -> Ranker:
     """A ranker with a known number of trees on all rows, whose columns are `order`."""
-    return Ranker(xgb.train(_params(settings), _matrix(rows), trees), order, meta)
+    return Ranker(xgb.train(_params(settings), _matrix(rows), trees), order, meta, blend=blend)
 
 
 def _params(settings: TrainingSettings) -> dict[str, object]:

@@ -89,7 +89,7 @@ def test_titles_and_the_file_s_own_numbers_may_be_missing(folder: Path, tmp_path
 def test_ties_count_against_us_and_what_is_not_proposed_is_out_of_reach() -> None:
     assert ranks_of(np.array([0.5, 0.5, 0.1], np.float32), 0) == 1
     assert ranks_of(np.array([0.5, -np.inf, 0.1], np.float32), 1) == OUT_OF_REACH
-    rows = Rows(np.zeros((5, 1), np.float32), np.array([True, False, False, False, False]), np.array([0, 0, 0, 1, 1]), 2)
+    rows = Rows(np.zeros((5, 1), np.float32), np.arange(5), np.array([True, False, False, False, False]), np.array([0, 0, 0, 1, 1]), 2)
     assert rows.ranks(np.array([1, 1, 2, 9, 9], np.float32)).tolist() == [2, OUT_OF_REACH]
     assert figures_of(np.array([0, 4, OUT_OF_REACH]))["hr@5"] == pytest.approx(2 / 3)
     assert figures_of(np.array([0, 4, OUT_OF_REACH]))["mrr"] == pytest.approx((1 + 0.2) / 3)

@@ -14,6 +14,7 @@ from training.settings import TrainingSettings
 
 NAMES = ("noise", "taste", "price")
 META = ModelMeta("ranker", "lambdamart", "ranker_v1", "print-1", {"retriever": "abc"})
+NO_CATEGORY = np.full(12, "", np.str_)
 SETTINGS = TrainingSettings(trees=30, threads=1)
 
 
@@ -29,13 +30,14 @@ def rows(groups: int = 60, size: int = 12) -> Rows:
 
 
 def test_it_learns_explains_and_repeats(tmp_path: Path) -> None:
-    trees, watched = enough_trees(*halves(rows()), SETTINGS)
+    tuning, trees, watched = enough_trees(*halves(rows()), NAMES, META, SETTINGS)
     ranker, again = (fit(rows(), NAMES, META, SETTINGS, trees) for _ in range(2))
     matrix = rows().matrix[:12]
-    scores = ranker.score(matrix)
+    scores = ranker.score(matrix, NO_CATEGORY)
     assert scores.dtype == np.float32 and scores.shape == (12,)
     assert np.argmax(scores) in np.argsort(-matrix[:, 1])[:2]
-    np.testing.assert_array_equal(scores, again.score(matrix))
+    np.testing.assert_array_equal(scores, again.score(matrix, NO_CATEGORY))
+    assert tuning.booster.num_boosted_rounds() == trees
     assert watched > 0.8  # a random order has about 0.5
     assert next(iter(importance(ranker))) == "taste"
     parts = ranker.contributions(matrix)
@@ -45,13 +47,13 @@ def test_it_learns_explains_and_repeats(tmp_path: Path) -> None:
     ranker.save(tmp_path)
     ModelFolder.write(tmp_path, META)
     loaded = Ranker.load(tmp_path, "print-1")
-    np.testing.assert_array_equal(loaded.score(matrix), scores)
+    np.testing.assert_array_equal(loaded.score(matrix, NO_CATEGORY), scores)
     assert loaded.feature_names == NAMES and loaded.requires == {"retriever": "abc"}
 
 
 def test_nothing_to_score() -> None:
     ranker = fit(rows(4), NAMES, META, SETTINGS, 3)
-    assert ranker.score(np.zeros((0, 3), np.float32)).shape == (0,)
+    assert ranker.score(np.zeros((0, 3), np.float32), NO_CATEGORY[:0]).shape == (0,)
     assert ranker.contributions(np.zeros((0, 3), np.float32)).shape == (0, 3)
 
 

@@ -52,7 +52,7 @@ def scored(targets: tuple[frozenset[int], ...]) -> Scored:
     names = tuple(frozenset(f"p{target}" for target in wanted) for wanted in targets)
     rows = (rows_of({}, ()), rows_of({}, (0,)), rows_of({1: 0.0}, ()))
     repeat = (frozenset[int](),) * 3
-    return Scored(Audience(people, names, before), Targets(("u1", "u2", "u3"), targets, repeat), candidates, rows)
+    return Scored(Audience(people, names, before), Targets(("u1", "u2", "u3"), targets, repeat), candidates, rows, PRODUCTS.categories)
 
 
 SCORES = [np.arange(6, 0, -1).astype(np.float32)] * 3
@@ -112,6 +112,6 @@ def test_a_strength_of_its_own_for_every_spread_and_json_for_a_report() -> None:
 
 
 def test_nobody_gives_no_rows() -> None:
-    nobody = Scored(Audience((), (), ()), Targets((), (), ()), (), ())
+    nobody = Scored(Audience((), (), ()), Targets((), (), ()), (), (), PRODUCTS.categories)
     assert tradeoffs.rows(nobody, [], PRODUCTS, WEIGHTS, repeat_buying=True) == []
     assert tradeoffs.table([]) == []

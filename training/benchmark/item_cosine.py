@@ -1,0 +1,32 @@
+"""The untuned item-to-item cosine, the baseline everybody has: no decay, no direction, no shrinkage (Sarwar et al. 2001, without their weights)."""
+
+import numpy as np
+from scipy import sparse
+
+from training.benchmark.figures import Ranks, ranks_of
+from training.evaluation.past import Past, Places
+
+AT_ONCE = 500
+"""Users whose scores are in memory together."""
+
+
+def ranks(past: Past, user: Places, item: Places, targets: Places) -> Ranks:
+    """int64[users]: rank of each user's target by the sum of cosines to what they had; that itself is left out, ties count against it.
+
+    Args:
+        past: what was taken by whom.
+        user, item: int64[n], the products that each user had, as `Past.histories` gives them.
+        targets: int64[users], positions in its products, -1 for one that it does not know.
+    """
+    count = len(past.products)
+    taken = sparse.csr_matrix((np.ones(len(past.user), np.float32), (past.user, past.item)), (past.users, count))
+    unit = sparse.diags(1.0 / np.sqrt(np.maximum(past.taken, 1)).astype(np.float32))
+    cosines = (unit @ (taken.T @ taken) @ unit).tocsr()
+    had = sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), (len(targets), count))
+    found = []
+    for start in range(0, len(targets), AT_ONCE):
+        mine = had[start : start + AT_ONCE]
+        scores = np.asarray((mine @ cosines).todense(), np.float32)
+        scores[mine.nonzero()] = -np.inf
+        found += [ranks_of(row, int(target)) for row, target in zip(scores, targets[start : start + AT_ONCE], strict=True)]
+    return np.array(found, np.int64)

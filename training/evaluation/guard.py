@@ -1,0 +1,131 @@
+"""Chooses the blend of a ranker on the tuning period, so that no kind of product is worse off than with the best single method.
+
+For each weight of that method, the lift of each category and of the tail is raised while the method is not MARGIN behind there, and lowered while it
+is further behind (dual ascent on the Lagrangian of that constraint; Boyd and Vandenberghe 2004, section 5). Of the weights the largest is chosen
+whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what is known to work.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.evaluation.past import Places
+from training.evaluation.slices import MARGIN, MEASURES, OUT_OF_REACH, Outcomes, by_user
+from training.ranker.blend import NO_BLEND, POPULARITY, TAIL, Blend, Floats, Names
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0)
+FEWEST = 100
+"""Targets of the tuning period with which a kind of product is looked at; a longer test period has more."""
+ROUNDS, STEP, LARGEST_STEP, NEAR = 20, 1.0, 0.1, 0.01
+"""Of the ascent: rounds at most, lift per share that is missing, the largest lift of a round, and the missing share that is near enough."""
+FIRST = 20
+"""`usual` is the mean over the first so many proposals of a list."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """The candidates of some people with their ranker rows, and the scores of a ranker that did not learn from these people's targets."""
+
+    matrix: Floats  # float32[n, F]
+    feature_names: Sequence[str]
+    categories: Names  # str[n]
+    product: Places  # int64[n], positions in the retrievers' products
+    scores: Floats  # float32[n]
+    ranks: Callable[[Floats], Places]  # scores float32[n] -> rank int64[T] of each target
+
+    def head_from(self, feature: str, head: NDArray[np.bool_]) -> float:
+        """Value of `feature` from which as many of the products are popular as there are in `head` bool[P]."""
+        products, rows = np.unique(self.product, return_index=True)
+        values = np.sort(np.nan_to_num(self.matrix[rows, self.feature_names.index(feature)]))[::-1]
+        count = int(head[products].sum())
+        return float(values[count - 1]) if count else np.inf
+
+
+def ranks_among(user: Places, users: int, at: Places) -> Callable[[Floats], Places]:
+    """Ranks from 0 of targets within each user's candidates; equal scores rank as candidates do.
+
+    Args:
+        user: int64[n], rising, whose candidate each row is.
+        users: how many there are.
+        at: int64[T], row of each target, -1 for one that is no candidate.
+    """
+    begins = np.searchsorted(user, np.arange(users))
+
+    def ranks(scores: Floats) -> Places:
+        order = np.lexsort((-scores, user))
+        rank = np.empty(len(user), np.int64)
+        rank[order] = np.arange(len(user)) - begins[user[order]]
+        return np.where(at >= 0, rank[at], OUT_OF_REACH)
+
+    return ranks
+
+
+def chosen(
+    field: Field, outcomes: Outcomes, parts: Mapping[tuple[str, str], NDArray[np.bool_]], head: NDArray[np.bool_], method: str, kind: str
+) -> Blend:
+    """The blend.
+
+    Args:
+        field: the candidates.
+        outcomes: the targets, and their ranks by the one method in it, the best single one.
+        parts: (kind, name) -> bool[T], slices of the targets.
+        head: bool[P], which products are the most taken.
+        method: name of that method's retriever.
+        kind: type of event that rankings are judged by.
+
+    Returns:
+        `NO_BLEND` where there are no targets.
+    """
+    if not len(outcomes.user) or not len(field.matrix):
+        return NO_BLEND
+    baseline = next(iter(outcomes.ranks))
+    looked_at = {
+        TAIL if about == ("products", "tail") else f"category:{about[1]}": inside
+        for about, inside in parts.items()
+        if (about[0] == "category" or about == ("products", "tail")) and inside.sum() >= FEWEST
+    }
+    everybody = np.ones(len(outcomes.user), bool)
+    popularity = POPULARITY[kind]
+    first = field.matrix[:, field.feature_names.index(f"rank_{method}")] <= FIRST
+    plain = Blend(method, 0.0, popularity, field.head_from(popularity, head))
+    base = {name: by_user(outcomes, inside, [baseline]) for name, inside in looked_at.items()}
+    found: list[tuple[float, float, Blend]] = []
+    for weight in tqdm(WEIGHTS, desc="blend", unit="weight", leave=False, disable=None):
+        best, least = replace(plain, weight=weight), np.inf
+        lifts = dict.fromkeys(looked_at, 0.0)
+        for _ in range(ROUNDS):
+            blend = _centred(replace(plain, weight=weight, lifts={name: lift for name, lift in lifts.items() if lift}), field, first)
+            now = replace(outcomes, ranks={"stack": field.ranks(field.scores + blend.added(field.matrix, field.feature_names, field.categories))})
+            missing = {name: _missing(by_user(now, inside, ["stack"]), base[name]) for name, inside in looked_at.items()}
+            worst = max(missing.values(), default=0.0)
+            if worst < least:
+                best, least = blend, worst
+                gains = by_user(now, everybody, ["stack"])[:, -1]
+            if worst <= NEAR:
+                break
+            lifts = {name: max(0.0, lift + min(LARGEST_STEP, STEP * missing[name])) for name, lift in lifts.items()}
+        found.append((float(gains.mean()), float(gains.std() / np.sqrt(len(gains))), best))
+        log.info("Blend: weight %.1f of %s, NDCG@10 %.4f, %.3f missing at worst, lifts %s.", weight, method, found[-1][0], least, best.lifts)
+    figure, error, _ = max(found, key=lambda each: each[0])
+    return next(blend for mean, _, blend in reversed(found) if mean >= figure - error)
+
+
+def _centred(blend: Blend, field: Field, first: NDArray[np.bool_]) -> Blend:
+    """With the mean lift of what the method proposes first."""
+    added = replace(blend, weight=0.0).added(field.matrix[first], field.feature_names, field.categories[first])
+    return replace(blend, usual=float(added.mean())) if len(added) else blend
+
+
+def _missing(stack: NDArray[np.float64], base: NDArray[np.float64]) -> float:
+    """The share that the stack's figure misses to be MARGIN above the baseline's, in the worse of the measures; negative where it is above that.
+
+    Each float64[users, 1 + measures], as `by_user` gives them for one method.
+    """
+    mine, theirs = stack[:, 1:].sum(axis=0), base[:, 1:].sum(axis=0)
+    return float(np.max([(1 + MARGIN) * theirs[n] / max(mine[n], 1e-9) - 1.0 for n in range(len(MEASURES)) if theirs[n] > 0] or [-MARGIN]))

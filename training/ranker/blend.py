@@ -1,0 +1,65 @@
+"""What is added to the trees' scores: the places that one retriever gave, and a lift for the kinds of products that the trees pass over.
+
+Trees that learn what is best on the whole put popular products and the season's categories first, and can be worse than a single retriever at the
+others. The sum of both is more stable from one period to the next, too. `training/evaluation/guard.py` chooses how much of each.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Names = NDArray[np.str_]
+
+POPULARITY = {
+    "purchase": "product_purchases_ever", "review": "product_reviews_ever", "click": "product_clicks_30d", "view": "product_views_30d",
+}  # fmt: skip
+"""Feature that tells how popular a product is, by the type of event that rankings of the shop are judged by."""
+TAIL = "tail"
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Adds to a product that `retriever` proposed at rank r: weight / log2(1 + r) + its lifts - usual; to others nothing.
+
+    `lifts`: of a category ("category:..."), and of the tail, products whose feature `popularity` is missing or less than `head_from`. `usual` is the
+    mean lift of what is proposed first, so that lifts move products among those proposed. Without a retriever nothing is added.
+    """
+
+    retriever: str = ""
+    weight: float = 0.0
+    popularity: str = ""
+    head_from: float = 0.0
+    usual: float = 0.0
+    lifts: Mapping[str, float] = field(default_factory=dict)
+
+    def added(self, matrix: Floats, feature_names: Sequence[str], categories: Names) -> Floats:
+        """float32[n], for ranker rows float32[n, F] of products of these categories, str[n]."""
+        found = np.zeros(len(matrix), np.float32)
+        for values in self.of_features(matrix, feature_names).values():
+            found += values
+        if self.retriever and self.lifts:
+            lifts = np.array([self.lifts.get(name, 0.0) for name in categories.tolist()], np.float32)
+            found += np.where(self._proposed(matrix, feature_names), lifts - np.float32(self.usual), np.float32(0))
+        return found
+
+    def of_features(self, matrix: Floats, feature_names: Sequence[str]) -> Mapping[int, Floats]:
+        """What comes from a feature: its column -> float32[n]. The lift of a category comes from none."""
+        if not self.retriever:
+            return {}
+        place, proposed = feature_names.index(f"rank_{self.retriever}"), self._proposed(matrix, feature_names)
+        found = {place: np.where(proposed, self.weight / np.log2(1.0 + np.where(proposed, matrix[:, place], 1.0)), 0.0).astype(np.float32)}
+        if self.lifts.get(TAIL):
+            popular = feature_names.index(self.popularity)
+            tail = ~(matrix[:, popular] >= self.head_from)
+            found[popular] = np.where(proposed & tail, self.lifts[TAIL], 0.0).astype(np.float32)
+        return found
+
+    def _proposed(self, matrix: Floats, feature_names: Sequence[str]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = ~np.isnan(matrix[:, feature_names.index(f"rank_{self.retriever}")])
+        return found
+
+
+NO_BLEND = Blend()
