@@ -84,7 +84,7 @@ def page() -> str:
 
 def _ranking(report: Mapping[str, Any]) -> Iterator[str]:
     tuned, test = (f"{since[:10]} to {until[:10]}" for since, until in (report["tuned_on"], (report["test_from"], report["test_until"])))
-    yield f"Tested on {test}, tuned on {tuned}; targets are {report['targets']}. The ranker has {report['trees']} trees."
+    yield f"Tested on {test}, tuned on {tuned}; targets are {report['targets']}. The ranker has {report['trees']} trees{_blend(report)}."
     for part, title in SLICES.items():
         users = max(int(slices[part]["users"]) for slices in report["figures"].values())
         if users:
@@ -102,6 +102,15 @@ def _ranking(report: Mapping[str, Any]) -> Iterator[str]:
     yield from _slices(report.get("slices", {}))
     yield from _behaviour(report.get("behaviour", {}))
     yield from _rules(report.get("rules", {}))
+
+
+def _blend(report: Mapping[str, Any]) -> str:
+    """What is blended into them, for a report that tells it."""
+    blend = report.get("blend", {})
+    if not blend.get("retriever"):
+        return ""
+    lifts = ", ".join(f"{name.removeprefix('category:')} {lift:.2f}" for name, lift in sorted(blend["lifts"].items(), key=lambda each: -each[1]))
+    return f"; {blend['weight']:g} of {blend['retriever']} is blended in, with lifts for {lifts or 'nothing'}"
 
 
 def _beyond(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -39,14 +39,15 @@ class Response(BaseModel):
 
 
 Price = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-LOWEST = "Lowest price to show, in the shop's currency; products without a price are left out then."
+Bound = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+LOWEST = "Lowest price to show, in the shop's currency; 0 is no bound, with any other one products without a price are left out."
 HIGHEST = "Highest price to show; as for min_price."
 
 
 class ShelfRequest(Request):
     """What asks for a shelf has in common."""
 
-    min_price: Price | None = Field(None, description=LOWEST)
+    min_price: Bound | None = Field(None, description=LOWEST)
     max_price: Price | None = Field(None, description=HIGHEST)
 
     @model_validator(mode="after")
