@@ -1,8 +1,8 @@
 """Chooses the blend of a ranker on the tuning period, so that no kind of product is worse off than with the best single method.
 
-For each weight of that method, the lift of each category and of the tail is raised while the method is not MARGIN behind there, and lowered while it
-is further behind (dual ascent on the Lagrangian of that constraint; Boyd and Vandenberghe 2004, section 5). Of the weights the largest is chosen
-whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what is known to work.
+For each weight of that method, the lift of each category, of each third of the prices and of the tail is raised while the method is not MARGIN
+behind there, and lowered while it is further behind (dual ascent on the Lagrangian of that constraint; Boyd and Vandenberghe 2004, section 5). Of the
+weights the largest is chosen whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what is known to work.
 """
 
 import logging
@@ -85,10 +85,11 @@ def chosen(
     if not len(outcomes.user) or not len(field.matrix):
         return NO_BLEND
     baseline = next(iter(outcomes.ranks))
+    kinds = {about: TAIL if about == ("products", "tail") else f"{about[0]}:{about[1]}" for about in parts}
     looked_at = {
-        TAIL if about == ("products", "tail") else f"category:{about[1]}": inside
+        kinds[about]: inside
         for about, inside in parts.items()
-        if (about[0] == "category" or about == ("products", "tail")) and inside.sum() >= FEWEST
+        if (about[0] in ("category", "price") or about == ("products", "tail")) and inside.sum() >= FEWEST
     }
     everybody = np.ones(len(outcomes.user), bool)
     popularity = POPULARITY[kind]

@@ -18,14 +18,20 @@ POPULARITY = {
 }  # fmt: skip
 """Feature that tells how popular a product is, by the type of event that rankings of the shop are judged by."""
 TAIL = "tail"
+PRICE_RANK = "product_price_rank"
+THIRDS: Mapping[str, tuple[float, float]] = {
+    "price:lower third": (-np.inf, 1 / 3), "price:middle third": (1 / 3, 2 / 3), "price:upper third": (2 / 3, np.inf),
+}  # fmt: skip
+"""Lift -> from which place among the prices of its category, 0 to 1, to before which one."""
 
 
 @dataclass(frozen=True)
 class Blend:
     """Adds to a product that `retriever` proposed at rank r: weight / log2(1 + r) + its lifts - usual; to others nothing.
 
-    `lifts`: of a category ("category:..."), and of the tail, products whose feature `popularity` is missing or less than `head_from`. `usual` is the
-    mean lift of what is proposed first, so that lifts move products among those proposed. Without a retriever nothing is added.
+    `lifts`: of a category ("category:..."), of THIRDS of its prices, and of the tail, products whose feature `popularity` is missing or less than
+    `head_from`. `usual` is the mean lift of what is proposed first, so that lifts move products among those proposed. Without a retriever nothing
+    is added.
     """
 
     retriever: str = ""
@@ -55,6 +61,13 @@ class Blend:
             popular = feature_names.index(self.popularity)
             tail = ~(matrix[:, popular] >= self.head_from)
             found[popular] = np.where(proposed & tail, self.lifts[TAIL], 0.0).astype(np.float32)
+        thirds = {third: lift for third, lift in self.lifts.items() if third in THIRDS}
+        if thirds:
+            column = feature_names.index(PRICE_RANK)
+            found[column] = np.zeros(len(matrix), np.float32)
+            for third, lift in thirds.items():
+                low, high = THIRDS[third]
+                found[column][proposed & (matrix[:, column] >= low) & (matrix[:, column] < high)] = lift
         return found
 
     def _proposed(self, matrix: Floats, feature_names: Sequence[str]) -> NDArray[np.bool_]:

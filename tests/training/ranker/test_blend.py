@@ -4,8 +4,8 @@ import numpy as np
 
 from training.ranker.blend import NO_BLEND, TAIL, Blend
 
-NAMES = ("rank_repeat", "product_purchases_ever")
-ROWS = np.array([[1, 50], [3, 2], [np.nan, 2], [2, np.nan]], np.float32)
+NAMES = ("rank_repeat", "product_purchases_ever", "product_price_rank")
+ROWS = np.array([[1, 50, 0.1], [3, 2, 0.5], [np.nan, 2, 0.1], [2, np.nan, np.nan]], np.float32)
 CATEGORIES = np.array(["category:tea", "category:tea", "category:tea", ""], np.str_)
 
 
@@ -24,3 +24,8 @@ def test_lifts_go_to_the_tail_and_to_categories_and_move_only_products_among_tho
 def test_no_blend_adds_nothing() -> None:
     assert not NO_BLEND.added(ROWS, NAMES, CATEGORIES).any()
     assert NO_BLEND.of_features(ROWS, NAMES) == {}
+
+
+def test_a_third_of_the_prices_is_lifted_and_no_price_is_in_none() -> None:
+    blend = Blend("repeat", 0.0, "product_purchases_ever", lifts={"price:lower third": 0.4, "price:middle third": 0.2})
+    np.testing.assert_allclose(blend.added(ROWS, NAMES, CATEGORIES), [0.4, 0.2, 0.0, 0.0], rtol=1e-6)
