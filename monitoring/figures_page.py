@@ -109,7 +109,9 @@ def _blend(report: Mapping[str, Any]) -> str:
     blend = report.get("blend", {})
     if not blend.get("retriever"):
         return ""
-    lifts = ", ".join(f"{name.removeprefix('category:')} {lift:.2f}" for name, lift in sorted(blend["lifts"].items(), key=lambda each: -each[1]))
+    lifts = ", ".join(
+        f"{name.removeprefix('category:')} {lift:.2f}" for name, lift in sorted(blend["lifts"].items(), key=lambda each: -each[1]) if lift > 0.005
+    )
     return f"; {blend['weight']:g} of {blend['retriever']} is blended in, with lifts for {lifts or 'nothing'}"
 
 

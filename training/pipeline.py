@@ -42,6 +42,7 @@ from training.evaluation.stack import Stack
 from training.gates import Decision
 from training.profile import ProfileModel
 from training.ranker import train as ranker_train
+from training.ranker.blend import NO_BLEND
 from training.ranker.model import Ranker
 from training.registry import ModelFolder, ModelMeta, RunFacts, champion, log_and_register
 from training.retrieval import tune
@@ -104,15 +105,17 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, 
     with timings.step("ranker"):
         meta = ModelMeta("ranker", "lambdamart", window=shop.window)
         earlier = rows.where(rows.at < periods.test.timestamp())
-        train = earlier.where(earlier.at < periods.tune.timestamp())
+        # Labels so close to the tuning period that their outcomes lie in it are left out.
+        train = earlier.where(earlier.at < (periods.tune - timedelta(days=settings.label_horizon_days - 1)).timestamp())
         asked = Scored.of(people, fitted[-2], shop.reader, profile.weights, settings.candidates)
         watch = asked.labelled()
-        if not len(train.group) or not len(watch.group):  # too short a past for a tuning period
+        tunable = bool(len(train.group) and len(watch.group))
+        if not tunable:  # too short a past for a tuning period
             train, watch = ranker_train.halves(earlier)
         tuning, trees, watched = ranker_train.enough_trees(train, watch, RANKER_FEATURES, meta, settings)
         best = max(tuned_figures, key=tuned_figures.__getitem__, default="popular")
         before = Stack(fitted[-2], profile.weights, tuning, shop.reader, settings.candidates)
-        blend = blended(shop, asked, before, best)
+        blend = blended(shop, asked, before, best) if tunable else NO_BLEND
         ranker = ranker_train.fit(earlier, RANKER_FEATURES, meta, settings, trees, blend)
     with timings.step("evaluation"):
         stack = replace(before, retrievers=fitted[-1], ranker=ranker)
@@ -139,7 +142,7 @@ def train_recommender(shop: Shop, settings: TrainingSettings, timings: Timings, 
         ranker = ranker_train.fit(rows, RANKER_FEATURES, meta, settings, trees, blend)
     figures = {"ranker_trees": float(trees), "ranker_tuning_ndcg_10": watched, "label_groups": float(len(groups))}
     figures |= {"tuned_" + name + "_ndcg_10": value for name, value in tuned_figures.items()}
-    sample = pd.DataFrame(rows.matrix[:20], columns=list(RANKER_FEATURES))
+    sample = pd.DataFrame(rows.matrix[:20], columns=list(RANKER_FEATURES)).assign(product_category="")
     return Recommender(final, profile, ranker, trees, measured, figures, sample)
 
 

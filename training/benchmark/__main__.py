@@ -35,6 +35,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
     parser.add_argument("--ablation", action="store_true", help="leave-one-out: on the first seed, what each retriever and group of features adds")
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        parser.error("--seeds: at least 1")
+    if arguments.what == "social" and (arguments.ablation or arguments.protocol != "leave-one-out"):
+        parser.error("social has neither --protocol nor --ablation")
     logs.configure()
     torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
     try:

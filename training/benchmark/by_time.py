@@ -15,9 +15,11 @@ import pandas as pd
 
 from feature_repo.build import build, prepared
 from training import dataset
-from training.benchmark.figures import CUTS, Run
+from training.benchmark import item_cosine
+from training.benchmark.figures import CUTS, Ranks, Run
 from training.benchmark.leave_one_out import FILES, renumbered
 from training.errors import TrainingError
+from training.evaluation.past import Past
 from training.evaluation.slices import OUT_OF_REACH, Outcomes, by_user
 from training.evaluation.stack import Stack
 from training.labels import Periods
@@ -46,17 +48,22 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
     for name, frame in zip(FILES, (interactions, items), strict=True):
         frame.to_parquet(files / name)
     settings = settings.model_copy(update={"seed": seed, "home": scratch / "homes"})
-    with prepared(settings, "amazon_beauty", files) as home:
+    timings, before = Timings(), Timings()
+    with timings.step("features"), prepared(settings, "amazon_beauty", files) as home:
         build(home, settings)
     shop = open_shop(home, settings)
     earlier = shop.events[shop.events["event_time"] < pd.Timestamp(shop.periods.test)].reset_index(drop=True)
-    timings, before = Timings(), Timings()
-    valid = train_recommender(replace(shop, events=earlier, periods=Periods.of(earlier, settings)), settings, before)
+    sooner = replace(shop, events=earlier, periods=Periods.of(earlier, settings))
+    valid = train_recommender(sooner, settings, before)
     found = train_recommender(shop, settings, timings)
     log.info("Seed %d: %s", seed, json.dumps(timings.seconds))
     models = {_title(method): figures_by_cut(found.measured.outcomes, method, "test_") for method in found.measured.outcomes.ranks}
     for method in valid.measured.outcomes.ranks:
         models[_title(method)] |= figures_by_cut(valid.measured.outcomes, method, "valid_")
+    models["item cosine"] = {}
+    for each, measured, prefix in ((shop, found.measured, "test_"), (sooner, valid.measured, "valid_")):
+        ranks = {"item cosine": cosine_ranks(each, measured.outcomes, settings)}
+        models["item cosine"] |= figures_by_cut(replace(measured.outcomes, ranks=ranks), "item cosine", prefix)
     minutes = sum(seconds for step, seconds in timings.seconds.items() if step not in MEASURING) / 60
     parts = replace(found.measured.slices, stack="full stack")
     params = dict(vars(found.retrievers.params)) | vars(found.ranker.blend)
@@ -65,6 +72,14 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
 
 def _title(method: str) -> str:
     return "full stack" if method == "ranker" else method
+
+
+def cosine_ranks(shop: Shop, outcomes: Outcomes, settings: TrainingSettings) -> Ranks:
+    """Rank of each target of the test period by the untuned item cosine."""
+    cut = shop.periods.test
+    people = dataset.audience(shop.events, shop.kind, cut, shop.periods.end, shop.reader, settings, shop.repeat_buying)
+    past = Past.of(shop.events, shop.kind, cut, shop.catalogue.known_at(cut).products(), shop.reader)
+    return item_cosine.ranks(past, *past.histories(people.before), outcomes.user, outcomes.product)
 
 
 def figures_by_cut(outcomes: Outcomes, method: str, prefix: str) -> dict[str, float]:

@@ -38,7 +38,8 @@ def figures_of(ranks: Ranks) -> dict[str, float]:
 
 def peak_gb() -> float:
     """The most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / 1024**3 if platform.system() == "Darwin" else held / 1024**2  # bytes there, kilobytes elsewhere
 
 
 def circumstances() -> dict[str, str]:
@@ -66,7 +67,7 @@ def report(runs: Mapping[int, Run], protocol: str) -> dict[str, object]:
     methods = next(iter(runs.values())).models
     values = {m: {name: [run.models[m][name] for run in runs.values()] for name in methods[m]} for m in methods}
     models = {m: {name: float(np.mean(found)) for name, found in each.items()} for m, each in values.items()}
-    spread = {name: float(np.std(found)) for name, found in values["full stack"].items()}
+    spread = {name: float(np.std(found, ddof=1)) if len(found) > 1 else 0.0 for name, found in values["full stack"].items()}
     cost = {
         "fit_minutes": float(np.mean([run.fit_minutes for run in runs.values()])),
         "score_ms_per_user": float(np.mean([run.score_ms_per_user for run in runs.values()])),

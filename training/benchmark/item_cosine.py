@@ -10,23 +10,24 @@ AT_ONCE = 500
 """Users whose scores are in memory together."""
 
 
-def ranks(past: Past, user: Places, item: Places, targets: Places) -> Ranks:
-    """int64[users]: rank of each user's target by the sum of cosines to what they had; that itself is left out, ties count against it.
+def ranks(past: Past, user: Places, item: Places, who: Places, targets: Places) -> Ranks:
+    """int64[T]: rank of each target by the sum of cosines to what its user had; that itself is left out, ties count against it.
 
     Args:
         past: what was taken by whom.
         user, item: int64[n], the products that each user had, as `Past.histories` gives them.
-        targets: int64[users], positions in its products, -1 for one that it does not know.
+        who, targets: int64[T], users, rising, and positions in its products, negative for one that it does not know.
     """
     count = len(past.products)
     taken = sparse.csr_matrix((np.ones(len(past.user), np.float32), (past.user, past.item)), (past.users, count))
     unit = sparse.diags(1.0 / np.sqrt(np.maximum(past.taken, 1)).astype(np.float32))
     cosines = (unit @ (taken.T @ taken) @ unit).tocsr()
-    had = sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), (len(targets), count))
-    found = []
-    for start in range(0, len(targets), AT_ONCE):
+    had = sparse.csr_matrix((np.ones(len(user), np.float32), (user, item)), (int(max(user.max(initial=-1), who.max(initial=-1))) + 1, count))
+    found: list[int] = []
+    for start in range(0, had.shape[0], AT_ONCE):
         mine = had[start : start + AT_ONCE]
         scores = np.asarray((mine @ cosines).todense(), np.float32)
         scores[mine.nonzero()] = -np.inf
-        found += [ranks_of(row, int(target)) for row, target in zip(scores, targets[start : start + AT_ONCE], strict=True)]
+        first, last = np.searchsorted(who, [start, start + AT_ONCE])
+        found += [ranks_of(scores[place - start], int(target)) for place, target in zip(who[first:last], targets[first:last], strict=True)]
     return np.array(found, np.int64)

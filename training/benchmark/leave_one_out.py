@@ -32,9 +32,10 @@ from training.benchmark import item_cosine
 from training.benchmark.figures import Ranks, Run, figures_of, ndcg, ranks_of
 from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue
+from training.errors import TrainingError
 from training.evaluation import ablation
 from training.evaluation.ablation import Loss
-from training.evaluation.guard import Field, chosen
+from training.evaluation.guard import FEWEST, Field, chosen
 from training.evaluation.past import Past
 from training.evaluation.period import METHODS
 from training.evaluation.slices import OUT_OF_REACH, Outcomes, Sliced, head_of, parts_of, sliced
@@ -84,6 +85,8 @@ class Stage:
         last = events.groupby("user_id")["event_time"].max()
         wanted = {pseudonyms.user(user): product for user, product in targets.items()}
         users = [user for user in events["user_id"].unique() if user in wanted]
+        if not users:
+            raise TrainingError("Nobody has a target and an earlier event: leave-one-out needs users of three interactions or more.")
         # The midnight after the last event, from which a day's acts are visible; `people` reads as of just before the moment.
         moments = [(last[user].floor("D") + pd.Timedelta(days=1) + 2 * JUST_BEFORE).to_pydatetime() for user in users]
         found = tuple(dataset.people(reader, users, moments))
@@ -110,7 +113,7 @@ def single_ranks(stage: Stage, found: RetrieverSet) -> dict[str, Ranks]:
     """Method -> rank of each one's target: untuned item cosine and every retriever alone."""
     past = past_of(stage, found)
     targets = np.array([next(iter(each)) for each in stage.people.targets(found).products], np.int64)
-    cosine = item_cosine.ranks(past, *past.histories(stage.people.before), targets)
+    cosine = item_cosine.ranks(past, *past.histories(stage.people.before), np.arange(len(targets)), targets)
     return {"item cosine": cosine} | {METHODS[name]: retriever_ranks(found, name, stage.people) for name in RETRIEVERS}
 
 
@@ -179,7 +182,9 @@ def ablated(
     for case in tqdm(list(ablation.cases()), desc="ablation", unit="case", disable=None):
         keep = case.keep(rows.matrix)
         less = Rows(case.without(rows.matrix[keep]), rows.product[keep], rows.target[keep], rows.user[keep], rows.users)
-        again = cross_fitted(less, settings, (trees,))[0] + blend.added(less.matrix, RANKER_FEATURES, categories[less.product])
+        # The blend reads features too; only its own retriever takes it along.
+        read = less.matrix if case.name == f"without {blend.retriever}" else rows.matrix[keep]
+        again = cross_fitted(less, settings, (trees,))[0] + blend.added(read, RANKER_FEATURES, categories[less.product])
         found[case.name] = Loss.of(whole, ndcg(less.ranks(again)))
         log.info("Ablation: %s, NDCG@10 %.4f, %.4f lost.", case.name, found[case.name].figure, found[case.name].lost)
     return found
@@ -248,7 +253,7 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
 def blended(stage: Stage, retrievers: RetrieverSet, best: str, rows: Rows, scores: NDArray[np.float32]) -> Blend:
     """What to blend into the ranker, chosen on the validation targets by `scores` of a ranker that did not learn from them."""
     outcomes, past = _outcomes(stage, retrievers, {METHODS[best]: retriever_ranks(retrievers, best, stage.people)})
-    parts, _ = parts_of(outcomes, past, stage.people.before)
+    parts, _ = parts_of(outcomes, past, stage.people.before, FEWEST)
     field = Field(rows.matrix, RANKER_FEATURES, retrievers.products.categories[rows.product], rows.product, scores, rows.ranks)
     return chosen(field, outcomes, parts, head_of(past.taken), best, "purchase")
 
@@ -276,6 +281,8 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
         TrainingError: a file is missing.
     """
     interactions, items = read_files(folder, FILES, "amazon_beauty")
+    if items["asin"].duplicated().any():
+        raise TrainingError(f"{folder / FILES[1]}: column asin has the same product twice; each one has a row of its own.")
     names = pd.Series([f"item{n}" for n in random.permutation(len(items))], index=items["asin"])
     users = np.unique(interactions["user_idx"])
     people = pd.Series([f"user{n}" for n in random.permutation(len(users))], index=users)
@@ -288,6 +295,8 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
 
 
 def _stage(interactions: pd.DataFrame, items: pd.DataFrame, known: Sequence[str], target: str, to: Path, settings: TrainingSettings) -> Stage:
+    if "loo_split" not in interactions:
+        raise TrainingError(f"{FILES[0]}: column loo_split (train, valid or test) is missing; --protocol time does without.")
     to.mkdir(parents=True)
     interactions[interactions["loo_split"].isin(known)].to_parquet(to / FILES[0])
     items.to_parquet(to / FILES[1])

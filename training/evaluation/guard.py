@@ -2,7 +2,7 @@
 
 For each weight of that method, the lift of each category, of each third of the prices and of the tail is raised while the method is not MARGIN
 behind there, and lowered while it is further behind (dual ascent on the Lagrangian of that constraint; Boyd and Vandenberghe 2004, section 5). Of the
-weights the largest is chosen whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what is known to work.
+weights the largest is chosen whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what works already.
 """
 
 import logging
@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from training.evaluation.past import Places
 from training.evaluation.slices import MARGIN, MEASURES, OUT_OF_REACH, Outcomes, by_user
-from training.ranker.blend import NO_BLEND, POPULARITY, TAIL, Blend, Floats, Names
+from training.ranker.blend import NO_BLEND, OTHERS, POPULARITY, TAIL, Blend, Floats, Names
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0)
 FEWEST = 100
-"""Targets of the tuning period with which a kind of product is looked at; a longer test period has more."""
+"""Targets of the tuning period with which a kind of product is looked at by itself; the categories with fewer are looked at together."""
 ROUNDS, STEP, LARGEST_STEP, NEAR = 20, 1.0, 0.1, 0.01
 """Of the ascent: rounds at most, lift per share that is missing, the largest lift of a round, and the missing share that is near enough."""
 FIRST = 20
@@ -41,10 +41,10 @@ class Field:
 
     def head_from(self, feature: str, head: NDArray[np.bool_]) -> float:
         """Value of `feature` from which as many of the products are popular as there are in `head` bool[P]."""
-        products, rows = np.unique(self.product, return_index=True)
-        values = np.sort(np.nan_to_num(self.matrix[rows, self.feature_names.index(feature)]))[::-1]
-        count = int(head[products].sum())
-        return float(values[count - 1]) if count else np.inf
+        latest = np.full(len(head), -1.0)  # of a product seen at several moments, of what only grows
+        np.maximum.at(latest, self.product, np.nan_to_num(self.matrix[:, self.feature_names.index(feature)]))
+        values, count = np.sort(latest[latest >= 0])[::-1], int(head[latest >= 0].sum())
+        return float(values[count - 1]) if count else 0.0
 
 
 def ranks_among(user: Places, users: int, at: Places) -> Callable[[Floats], Places]:
@@ -91,6 +91,10 @@ def chosen(
         for about, inside in parts.items()
         if (about[0] in ("category", "price") or about == ("products", "tail")) and inside.sum() >= FEWEST
     }
+    own = [inside for about, inside in parts.items() if about[0] == "category" and kinds[about] in looked_at]
+    others = ~np.any(own, axis=0) if own else np.ones(len(outcomes.user), bool)
+    if own and others.sum() >= FEWEST:
+        looked_at[OTHERS] = others
     everybody = np.ones(len(outcomes.user), bool)
     popularity = POPULARITY[kind]
     first = field.matrix[:, field.feature_names.index(f"rank_{method}")] <= FIRST
@@ -101,14 +105,14 @@ def chosen(
         best, least = replace(plain, weight=weight), np.inf
         lifts = dict.fromkeys(looked_at, 0.0)
         for _ in range(ROUNDS):
-            blend = _centred(replace(plain, weight=weight, lifts={name: lift for name, lift in lifts.items() if lift}), field, first)
+            blend = _centred(replace(plain, weight=weight, lifts=dict(lifts) if any(lifts.values()) else {}), field, first)
             now = replace(outcomes, ranks={"stack": field.ranks(field.scores + blend.added(field.matrix, field.feature_names, field.categories))})
             missing = {name: _missing(by_user(now, inside, ["stack"]), base[name]) for name, inside in looked_at.items()}
             worst = max(missing.values(), default=0.0)
             if worst < least:
                 best, least = blend, worst
                 gains = by_user(now, everybody, ["stack"])[:, -1]
-            if worst <= NEAR:
+            if worst <= NEAR or (not any(lifts.values()) and worst <= MARGIN):  # nothing is behind the method, so nothing has to be lifted
                 break
             lifts = {name: max(0.0, lift + min(LARGEST_STEP, STEP * missing[name])) for name, lift in lifts.items()}
         found.append((float(gains.mean()), float(gains.std() / np.sqrt(len(gains))), best))
@@ -118,9 +122,10 @@ def chosen(
 
 
 def _centred(blend: Blend, field: Field, first: NDArray[np.bool_]) -> Blend:
-    """With the mean lift of what the method proposes first."""
+    """With the mean lift of what the method proposes first, and the mean of what places add."""
     added = replace(blend, weight=0.0).added(field.matrix[first], field.feature_names, field.categories[first])
-    return replace(blend, usual=float(added.mean())) if len(added) else blend
+    places = next(iter(blend.of_features(field.matrix, field.feature_names).values()))
+    return replace(blend, usual=float(added.mean()) if len(added) else 0.0, usual_place=float(places.mean()))
 
 
 def _missing(stack: NDArray[np.float64], base: NDArray[np.float64]) -> float:

@@ -15,7 +15,7 @@ from training.evaluate import K, Ranking, Report, evaluate, ndcgs, recall, upper
 from training.evaluation import behaviour, slices
 from training.evaluation.beyond_accuracy import beyond_accuracy
 from training.evaluation.cold_start import cold_start
-from training.evaluation.guard import Field, chosen, ranks_among
+from training.evaluation.guard import FEWEST, Field, chosen, ranks_among
 from training.evaluation.past import Past
 from training.evaluation.slices import Outcomes, Sliced, sliced
 from training.evaluation.stack import Stack
@@ -146,7 +146,7 @@ def blended(shop: Shop, scored: Scored, stack: Stack, best_tuned: str) -> Blend:
     rankings = {METHODS[best_tuned]: tune.ranking(retrievers, best_tuned, scored.people, K)}
     outcomes = Outcomes.of(rankings, targets)
     past = Past.of(shop.events, shop.kind, shop.periods.tune, retrievers.products, shop.reader)
-    parts, _ = slices.parts_of(outcomes, past, scored.people.before)
+    parts, _ = slices.parts_of(outcomes, past, scored.people.before, FEWEST)
     product = np.concatenate([found.index for found in scored.candidates]).astype(np.int64)
     user = np.repeat(np.arange(len(scored.candidates)), [len(found.index) for found in scored.candidates])
     at = pd.MultiIndex.from_arrays([user, product]).get_indexer(pd.MultiIndex.from_arrays([outcomes.user, outcomes.product]))

@@ -115,8 +115,10 @@ def sliced(outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]], sta
     return Sliced(stack, baseline, cuts, estimated(outcomes, parts, stack, baseline, methods, seed))
 
 
-def parts_of(outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]]) -> tuple[dict[tuple[str, str], Mask], dict[str, float]]:
-    """(kind, name) -> which targets are in the slice, and the cuts."""
+def parts_of(
+    outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]], fewest: int = FEWEST_TARGETS
+) -> tuple[dict[tuple[str, str], Mask], dict[str, float]]:
+    """(kind, name) -> which targets are in the slice, and the cuts. Categories: those of `fewest` targets or more, and the BIGGEST ones."""
     earlier = np.array([len(products) for products in before], np.int64)
     few, many = np.quantile(earlier, [1 / 3, 2 / 3], method="inverted_cdf") if len(earlier) else (0, 0)
     mine, known = earlier[outcomes.user], outcomes.product >= 0
@@ -136,7 +138,7 @@ def parts_of(outcomes: Outcomes, past: Past, before: Sequence[frozenset[str]]) -
     categories = past.products.categories[outcomes.product[known]]
     names, sizes = np.unique(categories[categories != ""], return_counts=True)
     for place, category in enumerate(np.argsort(-sizes, kind="stable")):
-        if place < BIGGEST or sizes[category] >= FEWEST_TARGETS:
+        if place < BIGGEST or sizes[category] >= fewest:
             parts["category", str(names[category]).removeprefix("category:")] = _of(outcomes, past.products.categories == names[category])
     rank = past.price_rank
     for name, inside in {"lower third": rank < 1 / 3, "middle third": (rank >= 1 / 3) & (rank < 2 / 3), "upper third": rank >= 2 / 3}.items():

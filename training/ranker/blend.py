@@ -17,7 +17,7 @@ POPULARITY = {
     "purchase": "product_purchases_ever", "review": "product_reviews_ever", "click": "product_clicks_30d", "view": "product_views_30d",
 }  # fmt: skip
 """Feature that tells how popular a product is, by the type of event that rankings of the shop are judged by."""
-TAIL = "tail"
+TAIL, OTHERS = "tail", "others"
 PRICE_RANK = "product_price_rank"
 THIRDS: Mapping[str, tuple[float, float]] = {
     "price:lower third": (-np.inf, 1 / 3), "price:middle third": (1 / 3, 2 / 3), "price:upper third": (2 / 3, np.inf),
@@ -29,9 +29,9 @@ THIRDS: Mapping[str, tuple[float, float]] = {
 class Blend:
     """Adds to a product that `retriever` proposed at rank r: weight / log2(1 + r) + its lifts - usual; to others nothing.
 
-    `lifts`: of a category ("category:..."), of THIRDS of its prices, and of the tail, products whose feature `popularity` is missing or less than
-    `head_from`. `usual` is the mean lift of what is proposed first, so that lifts move products among those proposed. Without a retriever nothing
-    is added.
+    `lifts`: of a category ("category:..."), of all categories that have none of their own (OTHERS), of THIRDS of the prices, and of the
+    tail, products whose feature `popularity` is missing or less than `head_from`. `usual` is the mean lift of what is proposed first, so that lifts
+    move products among those proposed; `usual_place` the mean of what places add to a candidate. Without a retriever nothing is added.
     """
 
     retriever: str = ""
@@ -39,6 +39,7 @@ class Blend:
     popularity: str = ""
     head_from: float = 0.0
     usual: float = 0.0
+    usual_place: float = 0.0
     lifts: Mapping[str, float] = field(default_factory=dict)
 
     def added(self, matrix: Floats, feature_names: Sequence[str], categories: Names) -> Floats:
@@ -47,12 +48,13 @@ class Blend:
         for values in self.of_features(matrix, feature_names).values():
             found += values
         if self.retriever and self.lifts:
-            lifts = np.array([self.lifts.get(name, 0.0) for name in categories.tolist()], np.float32)
+            others = self.lifts.get(OTHERS, 0.0)
+            lifts = np.array([self.lifts.get(name, others) for name in categories.tolist()], np.float32)
             found += np.where(self._proposed(matrix, feature_names), lifts - np.float32(self.usual), np.float32(0))
         return found
 
     def of_features(self, matrix: Floats, feature_names: Sequence[str]) -> Mapping[int, Floats]:
-        """What comes from a feature: its column -> float32[n]. The lift of a category comes from none."""
+        """What comes from a feature: its column -> float32[n], that of places first. The lift of a category comes from none."""
         if not self.retriever:
             return {}
         place, proposed = feature_names.index(f"rank_{self.retriever}"), self._proposed(matrix, feature_names)

@@ -53,8 +53,9 @@ class Ranker:
             return np.zeros((0, len(self.feature_names)), np.float32)
         found = self.booster.predict(xgb.DMatrix(matrix, nthread=1), pred_contribs=True, validate_features=False)
         trees = np.asarray(found[:, :-1], np.float32)
-        for column, added in self.blend.of_features(matrix, self.feature_names).items():
-            trees[:, column] += added
+        for number, (column, added) in enumerate(self.blend.of_features(matrix, self.feature_names).items()):
+            # SHAP values are differences from a mean; so is what a place adds.
+            trees[:, column] += added if number else added - np.float32(self.blend.usual_place)
         return trees
 
     def save(self, folder: Path) -> None:
@@ -78,11 +79,11 @@ class Ranker:
                 f"{feature_fingerprint}: run `make train` again."
             )
         booster = xgb.Booster(params={"nthread": threads}, model_file=folder / BOOSTER_FILE)
-        order, blend = (json.loads((folder / name).read_text()) for name in (FEATURES_FILE, BLEND_FILE))
-        return cls(booster, tuple(order), sealed.meta, sealed.version, Blend(**blend))
+        blend = Blend(**json.loads((folder / BLEND_FILE).read_text())) if (folder / BLEND_FILE).exists() else NO_BLEND
+        return cls(booster, tuple(json.loads((folder / FEATURES_FILE).read_text())), sealed.meta, sealed.version, blend)
 
     def predict_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """For MLflow: one row per candidate with the columns `feature_names`, and `product_category` where lifts shall count; a column `score`."""
-        named = frame["product_category"].fillna("") if "product_category" in frame else pd.Series("", frame.index)
-        categories = np.array([f"category:{name}" if name else "" for name in named.astype(str)], np.str_)
+        """For MLflow: one row per candidate with the columns `feature_names` and `product_category`; a column `score`."""
+        named = frame["product_category"].fillna("").astype(str)
+        categories = np.array([f"category:{name}" if name else "" for name in named], np.str_)
         return pd.DataFrame({"score": self.score(frame[list(self.feature_names)].to_numpy(np.float32), categories)})

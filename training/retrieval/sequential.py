@@ -182,9 +182,17 @@ class Sequential:
     """A trained encoder and the vectors of the products, of which there may be more than it was trained with."""
 
     def __init__(
-        self, network: Network, params: SequentialParams, keys: Sequence[str], known: NDArray[np.bool_], products: Products, epochs: int
+        self,
+        network: Network,
+        params: SequentialParams,
+        keys: Sequence[str],
+        known: NDArray[np.bool_],
+        products: Products,
+        epochs: int,
+        sequences: int,
     ) -> None:
-        self.network, self.params, self.keys, self.known, self.epochs = network.eval(), params, tuple(keys), known, epochs
+        self.network, self.params, self.keys, self.known = network.eval(), params, tuple(keys), known
+        self.epochs, self.sequences = epochs, sequences
         self.ids = products.ids[: network.products]
         with torch.inference_mode():
             self.table = network.table(Goods.of(products, keys, known))
@@ -194,7 +202,8 @@ class Sequential:
         """Train on sequences of two steps or more.
 
         Without `start` the last step of some sequences is kept back, and the epoch is kept after which it stands highest. With it training goes on
-        from there, on everything and with smaller steps, for a quarter of the epochs that one took.
+        from there, on everything and with smaller steps, for a quarter of the epochs that one took; not from one that knew less than half as many
+        sequences, whose number of epochs says little.
         """
         torch.manual_seed(seed)
         before = torch.get_num_threads()
@@ -210,6 +219,8 @@ class Sequential:
         keys = sorted({*products.categories.tolist(), *products.brands.tolist()} - {""})
         known = np.bincount(acts.item, minlength=len(products)) > 0
         network = Network(len(products), products.vectors.shape[1], len(keys), params)
+        if start is not None and 2 * start.sequences < len(steps):
+            start = None
         if start is not None:
             _go_on(network, products, keys, start)
         goods = Goods.of(products, keys, known)
@@ -247,7 +258,7 @@ class Sequential:
                 break
         if kept is not None:
             network.load_state_dict(kept)
-        return cls(network, params, keys, known, products, best_epoch if start is None else start.epochs)
+        return cls(network, params, keys, known, products, best_epoch if start is None else start.epochs, len(steps))
 
     def scores(self, query: Query) -> Floats:
         """Probability of each product to be the next one, float32[n]; 0 everywhere for a user without acts."""
@@ -269,14 +280,16 @@ class Sequential:
         return found.numpy()
 
     def over(self, products: Products) -> "Sequential":
-        return Sequential(self.network, self.params, self.keys, self.known, products, self.epochs)
+        return Sequential(self.network, self.params, self.keys, self.known, products, self.epochs, self.sequences)
 
     def save(self, folder: Path) -> None:
         """Write sequential.safetensors and sequential.json."""
         state = {name: value.contiguous() for name, value in self.network.state_dict().items()}
         save_file(state | {"known": torch.from_numpy(self.known)}, folder / "sequential.safetensors")
         (folder / "sequential.json").write_text(
-            json.dumps({"params": asdict(self.params), "keys": list(self.keys), "epochs": self.epochs}, ensure_ascii=False)
+            json.dumps(
+                {"params": asdict(self.params), "keys": list(self.keys), "epochs": self.epochs, "sequences": self.sequences}, ensure_ascii=False
+            )
         )
 
     @classmethod
@@ -287,7 +300,7 @@ class Sequential:
         known, params = state.pop("known").numpy(), SequentialParams(**about["params"])
         network = Network(len(known), state["text.weight"].shape[1], len(about["keys"]), params)
         network.load_state_dict(state)
-        return cls(network, params, about["keys"], known, products, about["epochs"])
+        return cls(network, params, about["keys"], known, products, about["epochs"], about["sequences"])
 
 
 def _batches(steps: Steps, params: SequentialParams, random: np.random.Generator) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -1,11 +1,13 @@
 """The blend is as near to the best single method as the figures allow, and no kind of product is worse off with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from training.evaluation.guard import FEWEST, WEIGHTS, Field, chosen, ranks_among
+from training.evaluation.guard import Field, chosen, ranks_among
 from training.evaluation.slices import OUT_OF_REACH, Outcomes, by_user
-from training.ranker.blend import NO_BLEND, TAIL
+from training.ranker.blend import NO_BLEND, OTHERS, TAIL
 
 USERS, CANDIDATES = 300, 40
 NAMES = ("rank_repeat", "product_purchases_ever")
@@ -55,14 +57,32 @@ def test_what_the_trees_pass_over_is_lifted_until_it_is_no_worse_off() -> None:
     assert ndcg(outcomes, trees, cups) < 0.9 * ndcg(outcomes, base, cups)  # the trees alone lose it
     assert ndcg(outcomes, both, cups) > ndcg(outcomes, base, cups)
     assert ndcg(outcomes, both, everything) > ndcg(outcomes, base, everything)
-    assert blend.lifts.get(TAIL, 0.0) > 0 or blend.lifts.get("category:cups", 0.0) > 0 or blend.weight == max(WEIGHTS)
+    assert blend.lifts.get(TAIL, 0.0) > 0 or blend.lifts.get("category:cups", 0.0) > 0
     assert blend.head_from == pytest.approx(100.0)
 
 
-def test_kinds_with_few_targets_are_not_lifted() -> None:
+def test_small_categories_are_looked_at_together() -> None:
+    """Each of them has too few targets to be looked at by itself; what is lifted elsewhere may not be taken from them."""
     field, outcomes, parts, head = world()
-    few = {about: inside & (np.cumsum(inside) < FEWEST) for about, inside in parts.items()}
-    assert chosen(field, outcomes, few, head, "repeat", "purchase").lifts == {}
+    parts = {
+        ("category", "tea"): parts["category", "tea"],
+        ("category", "cups"): parts["category", "cups"] & (np.arange(len(outcomes.user)) < 2 * 90),
+    }
+    blend = chosen(field, outcomes, parts, head, "repeat", "purchase")
+    assert "category:cups" not in blend.lifts and blend.lifts[OTHERS] > 0
+    cups = field.categories[:CANDIDATES] == "category:cups"
+    added = blend.added(field.matrix[:CANDIDATES], NAMES, field.categories[:CANDIDATES])
+    bare = replace(blend, lifts={}).added(field.matrix[:CANDIDATES], NAMES, field.categories[:CANDIDATES])
+    assert (added - bare)[cups].min() > (added - bare)[~cups].max()
+
+
+def test_what_is_behind_nowhere_is_not_lifted() -> None:
+    field, outcomes, parts, head = world()
+    base = outcomes.ranks["own purchases"]
+    rank = field.matrix[:, 0]
+    same = replace(field, scores=-rank.astype(np.float32))
+    assert (same.ranks(same.scores) == base).all()
+    assert chosen(same, outcomes, parts, head, "repeat", "purchase").lifts == {}
 
 
 def test_nobody_to_choose_on() -> None:

@@ -56,7 +56,7 @@ def test_what_the_circle_chose_is_among_the_candidates(monkeypatch: pytest.Monke
     monkeypatch.setattr(
         "training.evaluation.stack.feature_rows", lambda slates, *_: [np.zeros((len(slate.product_ids), 1), np.float32) for slate in slates]
     )
-    ranker = cast(Any, SimpleNamespace(score=lambda rows: np.zeros(len(rows), np.float32)))
+    ranker = cast(Any, SimpleNamespace(score=lambda rows, categories: np.zeros(len(rows), np.float32)))
     stack = Stack(retrievers(), np.zeros(8, np.float32), ranker, cast(Any, None), 1)
     tied = replace(person(0.0), circle=Circle(("lamp",), np.ones(1, np.float32), np.ones(1, np.float32)))
     assert [str(PRODUCTS.ids[answer.index[0]]) for answer in stack.answers([person(0.0), tied])] == ["mug", "lamp"]

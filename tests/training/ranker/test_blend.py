@@ -15,7 +15,7 @@ def test_places_count_by_their_discount_and_nothing_is_added_to_what_was_not_pro
 
 
 def test_lifts_go_to_the_tail_and_to_categories_and_move_only_products_among_those_proposed() -> None:
-    blend = Blend("repeat", 0.0, "product_purchases_ever", 10.0, 0.1, {TAIL: 0.3, "category:tea": 0.2})
+    blend = Blend("repeat", 0.0, "product_purchases_ever", 10.0, 0.1, lifts={TAIL: 0.3, "category:tea": 0.2})
     np.testing.assert_allclose(blend.added(ROWS, NAMES, CATEGORIES), [0.1, 0.4, 0.0, 0.2], rtol=1e-6)
     # What comes from features is told by feature; the category is none.
     np.testing.assert_allclose(blend.of_features(ROWS, NAMES)[1], [0.0, 0.3, 0.0, 0.3], rtol=1e-6)

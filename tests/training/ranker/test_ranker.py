@@ -7,6 +7,7 @@ import pytest
 
 from training.dataset import Rows
 from training.errors import TrainingError
+from training.ranker.blend import NO_BLEND, OTHERS, TAIL, Blend
 from training.ranker.model import Ranker
 from training.ranker.train import enough_trees, fit, halves, importance
 from training.registry import ModelFolder, ModelMeta
@@ -49,6 +50,25 @@ def test_it_learns_explains_and_repeats(tmp_path: Path) -> None:
     loaded = Ranker.load(tmp_path, "print-1")
     np.testing.assert_array_equal(loaded.score(matrix, NO_CATEGORY), scores)
     assert loaded.feature_names == NAMES and loaded.requires == {"retriever": "abc"}
+
+
+def test_a_blend_is_kept_scored_and_told(tmp_path: Path) -> None:
+    names = ("noise", "taste", "price", "rank_repeat", "product_purchases_ever")
+    matrix = np.c_[rows().matrix, np.tile(np.arange(1.0, 13.0), 60), np.full(720, 5.0)].astype(np.float32)
+    found = rows()
+    blend = Blend("repeat", 2.0, "product_purchases_ever", 10.0, 0.1, 0.5, {TAIL: 0.3, "category:tea": 0.2, OTHERS: 0.1})
+    ranker = fit(Rows(matrix, found.relevance, found.group, found.at), names, META, SETTINGS, 5, blend)
+    ranker.save(tmp_path)
+    ModelFolder.write(tmp_path, META)
+    loaded = Ranker.load(tmp_path, "print-1")
+    tea = np.where(np.arange(12) < 6, "category:tea", "category:cups")
+    scores, bare = loaded.score(matrix[:12], tea), ranker.blended(NO_BLEND).score(matrix[:12], tea)
+    np.testing.assert_array_equal(scores, ranker.score(matrix[:12], tea))
+    np.testing.assert_allclose(scores - bare, blend.added(matrix[:12], names, tea), atol=1e-5)
+    # Within a category contributions differ between rows exactly as the scores do; a place adds what it adds above a usual one.
+    parts = loaded.contributions(matrix[:6])
+    np.testing.assert_allclose(parts.sum(axis=1) - parts.sum(axis=1)[0], scores[:6] - scores[0], atol=1e-4)
+    np.testing.assert_allclose((parts - ranker.blended(NO_BLEND).contributions(matrix[:6]))[0, 3], 2.0 - 0.5, atol=1e-5)
 
 
 def test_nothing_to_score() -> None:
