@@ -27,6 +27,11 @@ BENCHMARKS = {
         "The protocol of published results: the last item of each of 22,363 users, ranked among all 12,101. Best published: NDCG@10 .0531 (SASRec "
         "with sampled softmax), HR@10 .0928 (eSASRec); both know the file's order within a day, which is drawn anew here.",
     ),
+    "amazon_beauty_ablation": (
+        "amazon_beauty, what each part adds",
+        "ranking --data <folder>",
+        "Leave-one-out as above, its first seed.",
+    ),
     "amazon_beauty_by_time": (
         "amazon_beauty, by time",
         "ranking --protocol time --data <folder>",
@@ -71,7 +76,8 @@ def page() -> str:
         report = json.loads((REPORTS / f"{name}.json").read_text())
         command += f" --seeds {len(report['seeds'])}" + (" --ablation" if report.get("ablation") else "")
         lines += [f"## {title}", "", f"`python -m training.benchmark {command} --out reports/{name}.json`", "", about, ""]
-        lines += [*(_social if name == "ciao" else _benchmark)(report)]
+        told = _social if name == "ciao" else _ablation if report.get("ablation") else _benchmark
+        lines += [*told(report)]
     found = json.loads((REPORTS / f"{SIMULATED}.json").read_text())
     lines += [
         "## Two simulated weeks with the running service",
@@ -160,12 +166,15 @@ def _benchmark(report: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from _slices(report.get("slices", {}))
-    if report["ablation"]:
-        yield "Ablation: one thing left out and the ranker fitted again, on the validation targets of the first seed; what NDCG@10 loses by it:"
-        yield from ("", "| | NDCG@10 | lost | error |", "|---|---|---|---|")
-        for name, loss in report["ablation"].items():
-            yield f"| {name} | {loss['figure']:.4f} | {loss['lost']:+.4f} | {loss['error']:.4f} |"
-        yield ""
+
+
+def _ablation(report: Mapping[str, Any]) -> Iterator[str]:
+    yield "One thing left out and the ranker fitted again, on the validation targets of the first seed; what NDCG@10 loses by it, with its standard"
+    yield f"error (everything: {report['figures']['valid_ndcg@10']:.4f}; {report['machine']}, commit {report['commit'][:7]}):"
+    yield from ("", "| | NDCG@10 | lost | error |", "|---|---|---|---|")
+    for name, loss in report["ablation"].items():
+        yield f"| {name} | {loss['figure']:.4f} | {loss['lost']:+.4f} | {loss['error']:.4f} |"
+    yield ""
 
 
 def _social(report: Mapping[str, Any]) -> Iterator[str]:
