@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_repo.declarations import HALF_LIFE, HISTORY_SIZE, INTEREST_SIZE, PRODUCT_PREFERENCE, SIGNAL_STRENGTH
+from feature_repo.declarations import HALF_LIFE, HISTORY_SIZE, INTEREST_SIZE, MOST_BY_PRODUCTS, PRODUCT_PREFERENCE, SIGNAL_STRENGTH
 from feature_repo.events import SIGNALS
 from feature_repo.workbench import DAY_US, US, Workbench
 
@@ -159,7 +159,9 @@ def _own_states(bench: Workbench) -> dict[str, Array]:
 
 
 def stated(bench: Workbench) -> None:
-    """Make table `_stated`: likes and dislikes per user and interest. A product counts for its category and its brand, with less weight.
+    """Make table `_stated`: likes and dislikes per user and interest.
+
+    A product counts for its category and its brand, with less weight, and however many of them do not count as much as the category or brand itself.
 
     The latest statement on a subject holds: it takes an opposite one back, and saying it again adds nothing. Of two at one moment the dislike holds.
     """
@@ -174,15 +176,23 @@ def stated(bench: Workbench) -> None:
             select user_id, subject_kind, subject, at_us, sentiment, 1.0 as sign from said where before is distinct from sentiment
             union all select user_id, subject_kind, subject, at_us, before, -1.0 from said where before is not null and before <> sentiment),
         subjects as (
-            select p.user_id, p.sentiment, p.at_us, p.subject_kind || ':' || p.subject as name, sign as weight
+            select p.user_id, p.sentiment, p.at_us, p.subject_kind || ':' || p.subject as name, sign as weight, true as itself
             from changes p where p.subject_kind in ('category', 'brand')
-            union all select p.user_id, p.sentiment, p.at_us, 'category:' || l.category, sign * {PRODUCT_PREFERENCE}
+            union all select p.user_id, p.sentiment, p.at_us, 'category:' || l.category, sign * {PRODUCT_PREFERENCE}, false
             from changes p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.category <> ''
-            union all select p.user_id, p.sentiment, p.at_us, 'brand:' || l.brand, sign * {PRODUCT_PREFERENCE}
-            from changes p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.brand <> '')
+            union all select p.user_id, p.sentiment, p.at_us, 'brand:' || l.brand, sign * {PRODUCT_PREFERENCE}, false
+            from changes p join latest l on l.name = p.subject where p.subject_kind = 'product' and l.brand <> ''),
+        steps as (select user_id, key, sentiment, itself, at_us, sum(weight) as weight from subjects join keys using (name) group by all),
+        running as (
+            select *, sum(weight) over (partition by user_id, key, sentiment, itself order by at_us rows unbounded preceding) as total from steps),
+        capped as (select *, case when itself then total else least(total, {MOST_BY_PRODUCTS}) end as counted from running),
+        deltas as (
+            select user_id, key, sentiment, at_us,
+                   counted - coalesce(lag(counted) over (partition by user_id, key, sentiment, itself order by at_us), 0) as weight
+            from capped)
         select user_id, key, at_us, coalesce(sum(weight) filter (sentiment = 'like'), 0) as liked,
                coalesce(sum(weight) filter (sentiment = 'dislike'), 0) as disliked
-        from subjects join keys using (name) group by all"""
+        from deltas group by all"""
     )
 
 

@@ -375,6 +375,41 @@ def test_the_latest_statement_holds_and_no_amount_of_buying_hides_it(tmp_path: P
     assert signals["category:Kind 3"][like] == 1
 
 
+def test_products_alone_never_speak_as_loud_as_their_category(tmp_path: Path) -> None:
+    goods = [f"p{number},Go {number},Games,1,EUR,2024-01-01" for number in range(6)]
+    (tmp_path / "products.csv").write_text("\n".join(["product_id,title,category,price,currency,valid_from", *goods]))
+    (tmp_path / "events.csv").write_text("event_type,user_id,product_id,event_time\nview,u,p0,2024-03-01T00:00:00Z\nview,v,p0,2024-03-01T00:00:00Z\n")
+    said = [f"{user},dislike,product,p{number},2024-02-0{number + 1}" for user, count in (("u", 6), ("v", 2)) for number in range(count)]
+    taken_back = [f"u,like,product,p{number},2024-02-1{number}" for number in range(5)]
+    (tmp_path / "preferences.csv").write_text("\n".join(["user_id,sentiment,subject_kind,subject,since", *said, *taken_back]))
+    settings = Settings(home=tmp_path / "homes")
+    with prepared(settings, "products", tmp_path) as made:
+        build(made, settings, progress=False)
+    like, dislike = SIGNALS.index("like"), SIGNALS.index("dislike")
+    found = []
+    for name in ("u", "v"):
+        user = UserReader(made).read(made.pseudonyms(settings).user(name), 0.0)
+        assert user
+        games = dict(zip(user.interests.keys, user.interests.signals, strict=True))["category:Games"]
+        found.append((games[like], games[dislike]))
+    # Six were disliked, five of these are liked by now: at the most as many as count.
+    assert found == [(pytest.approx(0.9), pytest.approx(0.3)), (0, pytest.approx(0.6))]
+
+
+def test_a_review_is_a_purchase_where_there_are_none(tmp_path: Path) -> None:
+    (tmp_path / "products.csv").write_text("product_id,title,price,currency,valid_from\na,Mug,1,EUR,2024-01-01\nb,Cup,2,EUR,2024-01-01\n")
+    acts = ["event_type,user_id,product_id,event_time", "review,u,a,2024-02-01T00:00:00Z", "view,u,b,2024-02-02T00:00:00Z"]
+    settings, found = Settings(home=tmp_path / "homes"), []
+    for name, more in (("reviews", []), ("purchases", ["purchase,v,b,2024-02-01T00:00:00Z"])):
+        (tmp_path / "events.csv").write_text("\n".join([*acts, *more]))
+        with prepared(settings, name, tmp_path) as made:
+            build(made, settings, progress=False)
+        user = UserReader(made).read(made.pseudonyms(settings).user("u"), 0.0)
+        assert user
+        found.append((user.history.products, user.history.purchases.tolist()))
+    assert found == [(("b", "a"), [0, 1]), (("b",), [0])]
+
+
 def test_acts_of_one_moment_are_told_apart_by_their_sequence(tmp_path: Path) -> None:
     goods = [f"{product},Thing {product},1,EUR,2024-01-01" for product in "abc"]
     (tmp_path / "products.csv").write_text("\n".join(["product_id,title,price,currency,valid_from", *goods]))
