@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from training.evaluation.past import Places
 from training.evaluation.slices import MARGIN, MEASURES, OUT_OF_REACH, Outcomes, by_user
-from training.ranker.blend import NO_BLEND, OTHERS, POPULARITY, TAIL, Blend, Floats, Names
+from training.ranker.blend import DISLIKED, NO_BLEND, OTHERS, POPULARITY, TAIL, Blend, Floats, Names
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ FEWEST = 100
 """Targets of the tuning period with which a kind of product is looked at by itself; the categories with fewer are looked at together."""
 ROUNDS, STEP, LARGEST_STEP, NEAR = 20, 1.0, 0.1, 0.01
 """Of the ascent: rounds at most, lift per share that is missing, the largest lift of a round, and the missing share that is near enough."""
+DISLIKE = 1.0
+"""What a stated dislike takes from a score: trees see too few of them to learn it, and the shelf's veto hides that they did not."""
 FIRST = 20
 """`usual` is the mean over the first so many proposals of a list."""
 
@@ -98,7 +100,7 @@ def chosen(
     everybody = np.ones(len(outcomes.user), bool)
     popularity = POPULARITY[kind]
     first = field.matrix[:, field.feature_names.index(f"rank_{method}")] <= FIRST
-    plain = Blend(method, 0.0, popularity, field.head_from(popularity, head))
+    plain = Blend(method, 0.0, popularity, field.head_from(popularity, head), dislike=DISLIKE if DISLIKED in field.feature_names else 0.0)
     base = {name: by_user(outcomes, inside, [baseline]) for name, inside in looked_at.items()}
     found: list[tuple[float, float, Blend]] = []
     for weight in tqdm(WEIGHTS, desc="blend", unit="weight", leave=False, disable=None):
@@ -123,7 +125,7 @@ def chosen(
 
 def _centred(blend: Blend, field: Field, first: NDArray[np.bool_]) -> Blend:
     """With the mean lift of what the method proposes first, and the mean of what places add."""
-    added = replace(blend, weight=0.0).added(field.matrix[first], field.feature_names, field.categories[first])
+    added = replace(blend, weight=0.0, dislike=0.0).added(field.matrix[first], field.feature_names, field.categories[first])
     places = next(iter(blend.of_features(field.matrix, field.feature_names).values()))
     return replace(blend, usual=float(added.mean()) if len(added) else 0.0, usual_place=float(places.mean()))
 

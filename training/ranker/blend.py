@@ -18,7 +18,7 @@ POPULARITY = {
 }  # fmt: skip
 """Feature that tells how popular a product is, by the type of event that rankings of the shop are judged by."""
 TAIL, OTHERS = "tail", "others"
-PRICE_RANK = "product_price_rank"
+PRICE_RANK, DISLIKED = "product_price_rank", "up_disliked"
 THIRDS: Mapping[str, tuple[float, float]] = {
     "price:lower third": (-np.inf, 1 / 3), "price:middle third": (1 / 3, 2 / 3), "price:upper third": (2 / 3, np.inf),
 }  # fmt: skip
@@ -31,7 +31,8 @@ class Blend:
 
     `lifts`: of a category ("category:..."), of all categories that have none of their own (OTHERS), of THIRDS of the prices, and of the
     tail, products whose feature `popularity` is missing or less than `head_from`. `usual` is the mean lift of what is proposed first, so that lifts
-    move products among those proposed; `usual_place` the mean of what places add to a candidate. Without a retriever nothing is added.
+    move products among those proposed; `usual_place` the mean of what places add to a candidate. `dislike` times what was
+    said against its category or brand is taken from every product. Without a retriever nothing is added.
     """
 
     retriever: str = ""
@@ -40,6 +41,7 @@ class Blend:
     head_from: float = 0.0
     usual: float = 0.0
     usual_place: float = 0.0
+    dislike: float = 0.0
     lifts: Mapping[str, float] = field(default_factory=dict)
 
     def added(self, matrix: Floats, feature_names: Sequence[str], categories: Names) -> Floats:
@@ -70,6 +72,9 @@ class Blend:
             for third, lift in thirds.items():
                 low, high = THIRDS[third]
                 found[column][proposed & (matrix[:, column] >= low) & (matrix[:, column] < high)] = lift
+        if self.dislike:
+            column = feature_names.index(DISLIKED)
+            found[column] = (-self.dislike * np.clip(np.nan_to_num(matrix[:, column]), 0.0, None)).astype(np.float32)
         return found
 
     def _proposed(self, matrix: Floats, feature_names: Sequence[str]) -> NDArray[np.bool_]:

@@ -83,7 +83,7 @@ class Ranker:
         return cls(booster, tuple(json.loads((folder / FEATURES_FILE).read_text())), sealed.meta, sealed.version, blend)
 
     def predict_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """For MLflow: one row per candidate with the columns `feature_names` and `product_category`; a column `score`."""
-        named = frame["product_category"].fillna("").astype(str)
+        """For MLflow: one row per candidate with the columns `feature_names` and, for lifts, `product_category`; a column `score`."""
+        named = frame["product_category"].fillna("").astype(str) if "product_category" in frame else pd.Series("", frame.index)
         categories = np.array([f"category:{name}" if name else "" for name in named], np.str_)
         return pd.DataFrame({"score": self.score(frame[list(self.feature_names)].to_numpy(np.float32), categories)})

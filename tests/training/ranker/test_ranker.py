@@ -56,7 +56,7 @@ def test_a_blend_is_kept_scored_and_told(tmp_path: Path) -> None:
     names = ("noise", "taste", "price", "rank_repeat", "product_purchases_ever")
     matrix = np.c_[rows().matrix, np.tile(np.arange(1.0, 13.0), 60), np.full(720, 5.0)].astype(np.float32)
     found = rows()
-    blend = Blend("repeat", 2.0, "product_purchases_ever", 10.0, 0.1, 0.5, {TAIL: 0.3, "category:tea": 0.2, OTHERS: 0.1})
+    blend = Blend("repeat", 2.0, "product_purchases_ever", 10.0, 0.1, 0.5, lifts={TAIL: 0.3, "category:tea": 0.2, OTHERS: 0.1})
     ranker = fit(Rows(matrix, found.relevance, found.group, found.at), names, META, SETTINGS, 5, blend)
     ranker.save(tmp_path)
     ModelFolder.write(tmp_path, META)
