@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feature_repo import logs
+from feature_repo.circumstances import commit
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from training.errors import TrainingError
@@ -130,7 +130,7 @@ class RunFacts:
 
     @classmethod
     def collect(cls, data_hash: str) -> "RunFacts":
-        return cls(data_hash, _commit(), _constraints_hash())
+        return cls(data_hash, commit(), _constraints_hash())
 
 
 @dataclass(frozen=True)
@@ -302,17 +302,6 @@ def _experiment(home: ShopHome) -> None:
     if mlflow.get_experiment_by_name(home.shop) is None:
         mlflow.create_experiment(home.shop, artifact_location=home.mlflow_artifacts.resolve().as_uri())
     mlflow.set_experiment(home.shop)
-
-
-def _commit() -> str:
-    """The program's commit, with a mark if files were changed since; 'unknown' outside a git checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("-changed" if changed else "")
 
 
 def _constraints_hash() -> str:

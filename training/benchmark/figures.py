@@ -1,17 +1,14 @@
 """The figures of a protocol, what they were measured on, and how they are told."""
 
-import os
-import platform
-import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.circumstances import circumstances, peak_gb
 from training.evaluation.ablation import Loss
 from training.evaluation.slices import OUT_OF_REACH, Sliced
-from training.registry import RunFacts
 
 Ranks = NDArray[np.int64]
 CUTS = (5, 10, 20)
@@ -34,18 +31,6 @@ def figures_of(ranks: Ranks) -> dict[str, float]:
         found[f"hr@{k}"] = float((ranks < k).mean())
         found[f"ndcg@{k}"] = float(ndcg(ranks, k).mean())
     return found | {"mrr": float(np.where(ranks < OUT_OF_REACH, 1.0 / (1.0 + ranks), 0.0).mean())}
-
-
-def peak_gb() -> float:
-    """The most memory this process has held."""
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held / 1024**3 if platform.system() == "Darwin" else held / 1024**2  # bytes there, kilobytes elsewhere
-
-
-def circumstances() -> dict[str, str]:
-    """Machine and commit."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    return {"machine": machine, "commit": RunFacts.collect("").commit}
 
 
 @dataclass(frozen=True)

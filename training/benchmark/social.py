@@ -29,12 +29,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_repo.build import build, prepared
+from feature_repo.circumstances import circumstances, peak_gb
 from feature_repo.declarations import RETRIEVERS
 from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES, USER_SCALARS
 from training import dataset
-from training.benchmark.figures import CUTS, Ranks, circumstances, figures_of, ndcg, peak_gb, ranks_of
+from training.benchmark.figures import CUTS, Ranks, figures_of, ndcg, ranks_of
 from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue, Person, Scored
 from training.evaluation.period import METHODS
