@@ -18,7 +18,7 @@ export DO_NOT_TRACK := 1
 .PHONY: help train features serve demo mlflow monitor test check clean reset
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 	@echo
 	@echo "  SHOP=<demo | online_retail | amazon_beauty | folder of tables>   DATA=<folder with the tables>"
 	@echo "  ARGS=<more flags for the command; ARGS=--help lists them>"
