@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from feature_repo.declarations import EMBEDDING_SIZE
 from feature_repo.events import SIGNALS
 from feature_repo.home import ShopHome
+from feature_repo.packed.arrow import pack_table
+from feature_repo.packed.index import Coded, IdIndex
+from feature_repo.packed.reader import PackedReader
+from feature_repo.packed.table import EntityTable
 from feature_repo.packed_store import PackedFile
-from feature_repo.store import Build, features_of, repo_config
+from feature_repo.store import Build, feature_refs, repo_config
 from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, decayed, faded, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS, assemble
 
@@ -89,13 +93,11 @@ UNKNOWN_USER = UserRow(
 
 @dataclass(frozen=True)
 class ProductMatrix:
-    """All products as columns, as of one moment."""
+    """All products as columns, as of one moment. Two builds, or two FeatureServices, can be held side by side."""
 
-    product_ids: NDArray[np.object_]  # [P]
-    index: dict[str, int]
-    scalars: Floats  # float32[P, len(PRODUCT_SCALARS)], in the order of `vectors.PRODUCT_SCALARS`
+    table: EntityTable = field(repr=False)
     at: dict[str, Doubles]  # float64[P], by the names of PRODUCT_TIMES
-    texts: dict[str, NDArray[np.object_]]  # [P], by the names of PRODUCT_TEXTS
+    texts: dict[str, Coded]  # [P], by the names of PRODUCT_TEXTS
     embedding: Floats  # float32[P, EMBEDDING_SIZE]
     embedding_version: str
     version: str  # of the build, and the hour
@@ -106,31 +108,85 @@ class ProductMatrix:
 
     @classmethod
     def load(cls, build: Build, as_of: datetime | None = None) -> "ProductMatrix":
-        """Read every product from Feast as of a moment, by default the build's. Windows are what they are then: what has left them counts no more."""
+        """Every product as Feast's offline tables say of a moment, by default the build's. Windows are what they are then: what has left them
+        counts no more."""
         as_of = max(as_of or build.as_of, build.as_of)
         catalogue = pd.read_parquet(build.table("product_offer"), columns=["product_id"])
-        ids = np.sort(catalogue["product_id"].unique())
+        ids = sorted(catalogue["product_id"].unique())
         rows = pd.DataFrame({"product_id": ids, "event_timestamp": pd.Timestamp(as_of)})
-        found = features_of(build.store(), "product", rows)
-        vectors = [v if isinstance(v, np.ndarray | list) else np.zeros(EMBEDDING_SIZE) for v in found["product_embedding"]]
-        versions = found["product_embedding_version"].dropna().unique()
+        store = build.store()
+        reader = PackedReader(store, feature_refs("product"))
+        found = store.get_historical_features(entity_df=rows, features=feature_refs("product")).to_arrow()
+        packed = [pack_table(part.layout, found, "event_timestamp", None) for part in reader.parts]
+        return cls.of(EntityTable.of_rows(reader, ids, packed, PRODUCT_SCALARS), build.version, as_of)
+
+    @classmethod
+    def online(cls, build: Build, as_of: datetime) -> "ProductMatrix":
+        """Every product as Feast's online store has it now, in columns that all processes of this build share; `refreshed` keeps it fresh.
+
+        Args:
+            as_of: the moment that the online store was brought up to.
+        """
+        reader = PackedReader(build.store(), feature_refs("product"))
+        return cls.of(EntityTable.shared(reader, build.folder / "products", PRODUCT_SCALARS), build.version, as_of)
+
+    def refreshed(self, as_of: datetime | None = None) -> "ProductMatrix":
+        """The matrix with the products that changed in the online store since; itself if none did. The matrix that is in use stays as it is.
+
+        Args:
+            as_of: the moment that the online store was brought up to meanwhile, if it was.
+        """
+        table = self.table.refreshed()
+        if table is self.table and as_of is None:
+            return self
+        return ProductMatrix.of(table, self.version.partition("@")[0], as_of or self.as_of)
+
+    def has_texts_of(self, other: "ProductMatrix") -> bool:
+        """Whether both have the same products with the same names, categories and vectors, so that they differ in numbers alone."""
+        pairs = [(mine, other.table.texts[name]) for name, mine in self.table.texts.items()]
+        return (
+            len(self.product_ids) == len(other.product_ids)
+            and all(len(a.words) == len(b.words) and (a.codes is b.codes or np.array_equal(a.codes, b.codes)) for a, b in pairs)
+            and (self.embedding is other.embedding or np.array_equal(self.embedding, other.embedding))
+        )
+
+    @classmethod
+    def of(cls, table: EntityTable, version: str, as_of: datetime) -> "ProductMatrix":
+        """The columns that serving and training read of a table of products."""
+        texts = {name: table.texts[name] for name in PRODUCT_TEXTS}
+        versions = table.texts["product_embedding_version"]
+        stated = versions.codes[versions.codes >= 0]
         codes: dict[str, int] = {}
-        category = _numbered("category", found["product_category"], codes)
-        brand = _numbered("brand", found["product_brand"], codes)
+        category = _numbered("category", texts["product_category"], codes)
+        brand = _numbered("brand", texts["product_brand"], codes)
+        embedding = table.vectors.get("product_embedding", np.zeros((0, 0), np.float32))
         return cls(
-            product_ids=ids.astype(object),
-            index={str(product): number for number, product in enumerate(ids)},
-            scalars=_numbers(found, PRODUCT_SCALARS),
-            at={name: found[name].to_numpy(np.float64, na_value=np.nan) for name in PRODUCT_TIMES},
-            texts={name: np.array([text if isinstance(text, str) else None for text in found[name]], object) for name in PRODUCT_TEXTS},
-            embedding=np.asarray(np.stack(vectors) if len(vectors) else np.zeros((0, EMBEDDING_SIZE)), np.float32),
-            embedding_version=str(versions[0]) if len(versions) else "",
-            version=f"{build.version}@{as_of:%Y%m%dT%H}",
+            table=table,
+            at={name: _doubles(table, name) for name in PRODUCT_TIMES},
+            texts=texts,
+            embedding=embedding if embedding.shape[1] else np.zeros((len(table.ids), EMBEDDING_SIZE), np.float32),
+            embedding_version=str(versions.words[stated[0]]) if len(stated) else "",
+            version=f"{version}@{as_of:%Y%m%dT%H}",
             as_of=as_of,
             codes=codes,
             category=category,
             brand=brand,
         )
+
+    @property
+    def product_ids(self) -> NDArray[np.object_]:
+        """[P]"""
+        return self.table.ids
+
+    @property
+    def index(self) -> IdIndex:
+        """Product -> row; `index.rows` takes many at once."""
+        return self.table.index
+
+    @property
+    def scalars(self) -> Floats:
+        """float32[P, len(PRODUCT_SCALARS)], in the order of `vectors.PRODUCT_SCALARS`; NaN where missing."""
+        return self.table.floats
 
     def column(self, name: str) -> Floats:
         """One scalar column, float32[P]."""
@@ -171,7 +227,7 @@ class ProductMatrix:
 
     def _codes(self, products: tuple[str, ...]) -> Codes:
         """int32[1, n]: rows of products, -1 for one that is not there."""
-        return np.array([[self.index.get(product, -1) for product in products]], np.int32).reshape(1, -1)
+        return self.index.rows(products).reshape(1, -1)
 
 
 def ranker_matrix(
@@ -192,14 +248,14 @@ def ranker_matrix(
 
 
 class UserReader:
-    """Reads users from Feast's online store file, without Feast's conversion of each value; notices a new build by itself. Safe in threads."""
+    """Reads users from Feast's online store, without Feast's conversion of each value; notices a new build by itself. Safe in threads."""
 
     def __init__(self, home: ShopHome) -> None:
         """
         Raises:
             FeatureRepoError: no features were built.
         """
-        self._file = PackedFile(home.online_db)
+        self._file = PackedFile(home, feature_refs("user"))
         self._key_version = repo_config(Build.current(home).folder).entity_key_serialization_version
 
     def read(self, user_id: str, now: float) -> UserRow | None:
@@ -256,10 +312,13 @@ def _circle(values: dict[str, Value], now: float) -> Circle:
     return Circle(tuple(values["circle_products"].string_list_val.val), weights, np.array(values["circle_people"].float_list_val.val, np.float32))
 
 
-def _numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> Floats:
-    return np.stack([frame[name].to_numpy(np.float32, na_value=np.nan) for name in names], axis=1)
+def _doubles(table: EntityTable, name: str) -> Doubles:
+    block, column = table.shape.exact[name]
+    found: Doubles = table.blocks[block][:, column]
+    return found
 
 
-def _numbered(kind: str, names: pd.Series, codes: dict[str, int]) -> Codes:
+def _numbered(kind: str, names: Coded, codes: dict[str, int]) -> Codes:
     """Codes of a column's keys, adding new ones to `codes`; -2 (no interest has it) where there is no name."""
-    return np.array([codes.setdefault(f"{kind}:{name}", len(codes)) if isinstance(name, str) and name else -2 for name in names], np.int32)
+    of_word = [codes.setdefault(f"{kind}:{word}", len(codes)) if word else -2 for word in map(str, names.words)]
+    return np.array([*of_word, -2], np.int32)[names.codes]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .errors import PackedError
 from .rows import Changes, Found
@@ -53,7 +54,7 @@ class RedisRows:
             import redis
         except ImportError as error:
             raise PackedError("The online store is on Redis and its client is not installed: pip install 'storyshelf[redis]' (or feast[redis]).") from error
-        self.url, self.namespace = url, namespace
+        self.url, self.namespace, self._unreachable = url, namespace, redis.RedisError
         self._client: Redis = redis.Redis.from_url(url, socket_keepalive=True, health_check_interval=30)
         self._script: Any = self._client.register_script(_WRITE)
 
@@ -64,6 +65,20 @@ class RedisRows:
         return f"{self.namespace}:{view}:changes"
 
     def declare(self, view: str) -> None:
+        """
+        Raises:
+            PackedError: the server does not answer.
+        """
+        try:
+            self._client.ping()
+        except (ConnectionError, OSError, self._unreachable) as error:
+            where = urlsplit(self.url)
+            raise PackedError(
+                f"Redis does not answer at {where.hostname or where.path}:{where.port or 6379} ({type(error).__name__}): start it, or leave its address "
+                "out for a SQLite file."
+            ) from None
+
+    def settle(self) -> None:
         pass
 
     def write(self, view: str, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
@@ -99,6 +114,10 @@ class RedisRows:
                 yield list(new), list(new.values())
             if cursor == 0:
                 return
+
+    def keys(self, view: str, size: int = 50_000) -> Iterator[list[bytes]]:
+        for some, _ in self.scan(view, size):  # without the rows only from Redis 7.4 on
+            yield some
 
     def position(self, view: str) -> str:
         last: Any = self._client.xrevrange(self._stream(view), count=1)

@@ -34,6 +34,9 @@ class Rows(Protocol):
     def scan(self, view: str, size: int = 20_000) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Every key and row of a view, in runs of about `size`. What is written meanwhile may be missing: take the position before."""
 
+    def keys(self, view: str, size: int = 50_000) -> Iterator[list[bytes]]:
+        """Every key of a view, in runs of about `size`."""
+
     def position(self, view: str) -> str:
         """Where `changes` begins for somebody who reads everything now."""
 
@@ -45,6 +48,9 @@ class Rows(Protocol):
 
     def clear(self) -> None:
         """Forget everything."""
+
+    def settle(self) -> None:
+        """The first writes of a new place are whole: from now on others read it."""
 
     def close(self) -> None:
         """End connections of this thread."""

@@ -114,15 +114,23 @@ class SqliteRows:
         return [found.get(key) for key in keys]
 
     def scan(self, view: str, size: int = 20_000) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        for some in self._all(view, "entity, row", size):
+            keys, rows = zip(*some, strict=True)
+            yield list(keys), list(rows)
+
+    def keys(self, view: str, size: int = 50_000) -> Iterator[list[bytes]]:
+        for some in self._all(view, "entity", size):
+            yield [key for (key,) in some]
+
+    def _all(self, view: str, columns: str, size: int) -> Iterator[list[tuple[bytes, ...]]]:
         try:
-            cursor = self.connection().execute(f"select entity, row from {_quoted(view)}")
+            cursor = self.connection().execute(f"select {columns} from {_quoted(view)}")
         except sqlite3.OperationalError as error:
             if _is_missing(error):
                 return
             raise
         while some := cursor.fetchmany(size):
-            keys, rows = zip(*some, strict=True)
-            yield list(keys), list(rows)
+            yield some
 
     def position(self, view: str) -> str:
         return f"{self._name()}/{self._last(view)}"

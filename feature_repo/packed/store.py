@@ -11,6 +11,7 @@
 the place of a newer one, a corrected value of the same event time does, and a view's time to live holds when it is read.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from pydantic import StrictStr
+from pydantic import Field, StrictStr, field_validator
 
 from .arrow import entity_keys, pack_table
 from .layout import Layout, moment_of
@@ -42,14 +43,21 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     type: StrictStr = "feature_repo.packed.store.PackedOnlineStore"
     path: StrictStr = "online.db"
     """SQLite file; relative to the repository's folder."""
-    redis: StrictStr = ""
+    redis: StrictStr = Field(default_factory=lambda: os.environ.get("STORYSHELF_ONLINE_STORE", ""))
     """redis://…, rediss://… or unix://… of a server; empty: the SQLite file."""
     namespace: StrictStr = ""
-    """First part of every name in Redis; empty: the project's name. Two of them are two stores on one server."""
+    """First part of every name in Redis; empty: the project's name. Two of them are two stores on one server. A folder stands for its last three
+    names, links followed."""
     bulk: bool = False
     """The SQLite file is new and nobody reads it yet, so writes need not survive a crash."""
     clock_offset_s: float = 0.0
     """Wall time minus the time that the data live in, for a data set that is replayed; times to live count from it."""
+
+
+    @field_validator("namespace")
+    @classmethod
+    def _of_folder(cls, value: str) -> str:
+        return "/".join(Path(value).resolve().parts[-3:]) if value and Path(value).is_dir() else value
 
 
 class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
