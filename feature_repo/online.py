@@ -255,8 +255,9 @@ class UserReader:
         Raises:
             FeatureRepoError: no features were built.
         """
-        self._file = PackedFile(home, feature_refs("user"))
-        self._key_version = repo_config(Build.current(home).folder).entity_key_serialization_version
+        build = Build.current(home)
+        self._file = PackedFile(home.online_db)
+        self._key_version = repo_config(build.folder).entity_key_serialization_version
 
     def read(self, user_id: str, now: float) -> UserRow | None:
         """The user as of `now` (unix seconds), or None if no feature was ever written for them."""
