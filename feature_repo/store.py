@@ -43,7 +43,7 @@ class Build:
     as_of: datetime
     embedding_version: str
     derived_categories: bool
-    services: Mapping[str, str] = field(default_factory=lambda: {name: fingerprint(name) for name in SERVICES})
+    services: Mapping[str, str] = field(default_factory=lambda: fingerprints())
     """FeatureService -> fingerprint that it was built with."""
 
     @classmethod
@@ -63,15 +63,22 @@ class Build:
                 f"The features of shop '{home.shop}' are of another version (no {', '.join(missing)}): run `make train SHOP={home.shop}`."
             )
         if about.get("rows") != FORMAT:
-            raise FeatureRepoError(f"The features of shop '{home.shop}' were stored by another version of this program: run `make features SHOP={home.shop}`.")
-        for name in SERVICES:
-            if (built := about["services"].get(name)) != fingerprint(name):
+            raise FeatureRepoError(
+                f"The features of shop '{home.shop}' were stored by another version of this program: run `make features SHOP={home.shop}`."
+            )
+        for name, declared in fingerprints().items():
+            if (built := about["services"].get(name)) != declared:
                 raise FeatureRepoError(
-                    f"The features of shop '{home.shop}' were built as {built}, this program declares {fingerprint(name)}: run `make train "
-                    f"SHOP={home.shop}`, or the program that built them."
+                    f"The features of shop '{home.shop}' were built as {built}, this program declares {declared}: run `make train SHOP={home.shop}`, "
+                    "or the program that built them."
                 )
         return cls(
-            folder, about["version"], datetime.fromisoformat(about["as_of"]), about["embedding_version"], about["derived_categories"], about["services"]
+            folder,
+            about["version"],
+            datetime.fromisoformat(about["as_of"]),
+            about["embedding_version"],
+            about["derived_categories"],
+            about["services"],
         )
 
     def seal(self) -> None:
@@ -191,6 +198,11 @@ def features_of(store: FeatureStore, entity: str, rows: pd.DataFrame) -> pd.Data
 def feature_refs(entity: str) -> list[str]:
     """'view:feature' of every stored feature of an entity, "user" or "product"."""
     return [f"{view.name}:{field.name}" for view in definitions(Path()).views if view.entities == [entity] for field in view.features]
+
+
+def fingerprints() -> dict[str, str]:
+    """Of every FeatureService that models are trained with."""
+    return {name: fingerprint(name) for name in SERVICES}
 
 
 @cache

@@ -104,8 +104,8 @@ def _disliked(home: ShopHome) -> dict[str, frozenset[str]]:
 class Keeper:
     """Holds the current snapshot and looks every `every_s` whether the clock was moved, features were built, a window moved on or products changed.
 
-    A clock that moved costs nothing, and of products only those that changed are read; features load in the background and are swapped in as one reference. A home that can't be read keeps the old
-    snapshot and says so in the log.
+    A clock that moved costs nothing, and of products only those that changed are read; features load in the background and are swapped in as one
+    reference. A home that can't be read keeps the old snapshot and says so in the log.
     """
 
     def __init__(self, home: ShopHome, fitted: RetrieverSet, every_s: float, loaded: Callable[[Snapshot], None] = lambda _: None) -> None:

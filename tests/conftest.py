@@ -24,7 +24,9 @@ def _missing(part: str) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*parts): real parts (chromium, redis, data, a program) without which a test is skipped, or fails if required")
+    config.addinivalue_line(
+        "markers", "needs(*parts): real parts (chromium, redis, data, a program) without which a test is skipped, or fails if required"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,9 +1,9 @@
 """Arrow columns to packed rows, a column at a time: the way of `materialize`, with no protobuf per value.
 
-What Feast's own conversion makes of a value, this makes of it too (a test compares every type), but for one thing: an integer beside a missing one stays
-exact, where Feast's way through floats rounds above 2**53. A NaN in a float column is missing, as in Feast; missing elements of a list become "", 0 or
-False, as in Feast. What has no columnar way here (maps, sets, JSON, which Feast checks, and types that have to be converted) goes through Feast's
-own conversion, that column alone.
+What Feast's own conversion makes of a value, this makes of it too (a test compares every type), but for one thing: an integer beside a missing one
+stays exact, where Feast's way through floats rounds above 2**53. A NaN in a float column is missing, as in Feast; missing elements of a list become
+"", 0 or False, as in Feast. What has no columnar way here (maps, sets, JSON, which Feast checks, and types that have to be converted) goes through
+Feast's own conversion, that column alone.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """Feast's local engine with `materialize` by columns: what the offline store answers stays Arrow until it is packed rows.
 
-Feast's own engine sends each table through pandas twice and then makes a protobuf of every value, about 11,000 rows of 20 features a second. Views that
-transform or aggregate run in Feast's nodes as before; with another online store than `PackedOnlineStore` the last step is Feast's too.
+Feast's own engine sends each table through pandas twice and then makes a protobuf of every value, about 11,000 rows of 20 features a second. Views
+that transform or aggregate run in Feast's nodes as before; with another online store than `PackedOnlineStore` the last step is Feast's too.
 """
 
 import numpy as np

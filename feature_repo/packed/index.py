@@ -25,7 +25,7 @@ class IdIndex(Mapping[Any, int]):
 
     def _keep(self, table: NDArray[np.int32]) -> None:
         self._table = table
-        self._slots = memoryview(table)  # an element in a third of the time that numpy takes
+        self._slots = memoryview(table.data)  # an element in a third of the time that numpy takes
 
     def _insert(self, table: NDArray[np.int32], rows: NDArray[np.int32], hashes: NDArray[np.int64]) -> None:
         """Every round puts each waiting row into its slot if that is free; of two at one slot one waits on."""

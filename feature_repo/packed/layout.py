@@ -8,8 +8,8 @@
         missing          one bit per feature in the view's order, the lowest bit of a byte first; padded to 8 bytes
     …   tail             values of varying length, one after the other, each in its own form (below)
 
-Fixed sizes come first, so the same bytes of every row line up. Values of varying length: texts are UTF-8; lists of numbers are their numbers; lists of
-texts are their count, the end of each (uint32) and the texts; all other types (maps, structs, sets, nested lists, zoned times) are Feast's own
+Fixed sizes come first, so the same bytes of every row line up. Values of varying length: texts are UTF-8; lists of numbers are their numbers; lists
+of texts are their count, the end of each (uint32) and the texts; all other types (maps, structs, sets, nested lists, zoned times) are Feast's own
 protobuf value. A missing float is also NaN in its place; a missing integer is 0 there, and only the bit tells it from a zero.
 """
 
@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -319,7 +320,7 @@ def taken(slot: Slot, found: bytes) -> Any:
     (count,) = struct.unpack_from("<I", found)
     ends = [0, *struct.unpack_from(f"<{count}I", found, 4)]
     start = 4 + 4 * count
-    parts = [found[start + a : start + b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [found[start + a : start + b] for a, b in pairwise(ends)]
     return parts if slot.form == "blobs" else [each.decode() for each in parts]
 
 

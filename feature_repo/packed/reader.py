@@ -109,7 +109,9 @@ class PackedReader:
     @property
     def fingerprint(self) -> str:
         """Of names and types of what is read, in order."""
-        shape = [f"{shown}\t{part.layout.features[slot.number][1]}" for part in self.parts for shown, slot in zip(part.shown, part.slots, strict=True)]
+        shape = [
+            f"{shown}\t{part.layout.features[slot.number][1]}" for part in self.parts for shown, slot in zip(part.shown, part.slots, strict=True)
+        ]
         return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:12]
 
     def read(self, entities: Mapping[str, Sequence[Any]]) -> Answer:
@@ -202,7 +204,7 @@ def _key_part(name: str, kind: ValueType) -> Callable[[Any], bytes]:
 
 def key_value(part: Part, key: bytes) -> Any:
     """The value of a view's only join key, of a stored key."""
-    (_, _, kind), = part.joins
+    ((_, _, kind),) = part.joins
     start = len(_key_head([name for name, _, _ in part.joins])) + 8
     if kind in _NUMBER:
         return struct.unpack_from(_NUMBER[kind][0], key, start)[0]

@@ -53,7 +53,7 @@ class RedisRows:
         try:
             import redis
         except ImportError as error:
-            raise PackedError("The online store is on Redis and its client is not installed: pip install 'storyshelf[redis]' (or feast[redis]).") from error
+            raise PackedError("The online store is on Redis and its client is not installed: pip install 'feast[redis]'.") from error
         self.url, self.namespace, self._unreachable = url, namespace, redis.RedisError
         self._client: Redis = redis.Redis.from_url(url, socket_keepalive=True, health_check_interval=30)
         self._script: Any = self._client.register_script(_WRITE)
@@ -74,8 +74,8 @@ class RedisRows:
         except (ConnectionError, OSError, self._unreachable) as error:
             where = urlsplit(self.url)
             raise PackedError(
-                f"Redis does not answer at {where.hostname or where.path}:{where.port or 6379} ({type(error).__name__}): start it, or leave its address "
-                "out for a SQLite file."
+                f"Redis does not answer at {where.hostname or where.path}:{where.port or 6379} ({type(error).__name__}): start it, or leave its "
+                "address out for a SQLite file."
             ) from None
 
     def settle(self) -> None:

@@ -1,4 +1,4 @@
-"""What a place that keeps packed rows can do. SQLite (`sqlite_rows.py`) and Redis (`redis_rows.py`) can; tests/feature_repo/packed hold both to it."""
+"""What a place that keeps packed rows can do. SQLite (`sqlite_rows.py`) and Redis (`redis_rows.py`) can; one suite of tests holds both to it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

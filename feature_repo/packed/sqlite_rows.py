@@ -18,12 +18,14 @@ _AT_ONCE = 500  # keys per statement; SQLite takes 32,766 variables, but plans f
 _WRITE = """insert into "{view}" (entity, row) values (?, ?) on conflict (entity) do update
 set number = (select max(number) + 1 from "{view}"), row = excluded.row
 where substr(excluded.row, 17, 8) <> substr(row, 17, 8) or substr(excluded.row, 1, 8) > substr(row, 1, 8)
-or (substr(excluded.row, 1, 8) = substr(row, 1, 8) and (substr(excluded.row, 9, 8) >= substr(row, 9, 8) or substr(excluded.row, 9, 8) = zeroblob(8)))"""
+or (substr(excluded.row, 1, 8) = substr(row, 1, 8)
+    and (substr(excluded.row, 9, 8) >= substr(row, 9, 8) or substr(excluded.row, 9, 8) = zeroblob(8)))"""
 """Bytes compare as times do (`layout.py`)."""
 
 
 class SqliteRows:
-    """The file; one connection per thread, opened anew when another file was put in its place. `number` grows with each write: what changed last is last.
+    """The file; one connection per thread, opened anew when another file was put in its place. `number` grows with each write: what changed last
+    is last.
 
     `bulk`: the file is new and nobody reads it yet, so writes need not survive a crash; `settle` ends that.
     """
@@ -90,7 +92,9 @@ class SqliteRows:
         if view in self._local.declared:
             return
         with connection:
-            connection.execute(f"create table if not exists {_quoted(view)} (number integer primary key, entity blob not null unique, row blob not null)")
+            connection.execute(
+                f"create table if not exists {_quoted(view)} (number integer primary key, entity blob not null unique, row blob not null)"
+            )
         self._local.declared.add(view)
 
     def write(self, view: str, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
@@ -101,7 +105,8 @@ class SqliteRows:
         return [self._read(view, keys) for view, keys in wanted]
 
     def _read(self, view: str, keys: Sequence[bytes]) -> Found:
-        connection, found = self.connection(), {}
+        connection = self.connection()
+        found: dict[bytes, bytes] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             text = f"select entity, row from {_quoted(view)} where entity in ({','.join('?' * len(some))})"

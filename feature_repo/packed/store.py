@@ -7,8 +7,8 @@
     batch_engine:
         type: feature_repo.packed.engine.ColumnarEngine     # `materialize` without a protobuf per value
 
-`push`, `write_to_online_store`, `materialize` and `get_online_features` work as with Feast's own stores. What is different: an older value never takes
-the place of a newer one, a corrected value of the same event time does, and a view's time to live holds when it is read.
+`push`, `write_to_online_store`, `materialize` and `get_online_features` work as with Feast's own stores. What is different: an older value never
+takes the place of a newer one, a corrected value of the same event time does, and a view's time to live holds when it is read.
 """
 
 import os
@@ -52,7 +52,6 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """The SQLite file is new and nobody reads it yet, so writes need not survive a crash."""
     clock_offset_s: float = 0.0
     """Wall time minus the time that the data live in, for a data set that is replayed; times to live count from it."""
-
 
     @field_validator("namespace")
     @classmethod

@@ -324,7 +324,9 @@ class _Filling:
         made = cls(table.reader, table.shape, size)
         parts = [table.reader.parts[number] for number in touched]
         names = {name for part in parts for name in part.shown}
-        blocks = {table.shape.exact[name][0] for name in names if name in table.shape.exact} | ({"floats"} if names & set(table.shape.floats) else set())
+        blocks = {table.shape.exact[name][0] for name in names if name in table.shape.exact} | (
+            {"floats"} if names & set(table.shape.floats) else set()
+        )
 
         def own(file: str, array: NDArray[Any], fill: Any, wanted: bool) -> NDArray[Any]:
             if len(array) < size:

@@ -81,7 +81,9 @@ def config(folder: Path, online: dict[str, Any], columnar: bool = True, project:
     )  # fmt: skip
 
 
-def view(folder: Path, fields: dict[str, FeastType], name: str = "things", ttl: timedelta | None = None, keys: Sequence[str] = ("thing",)) -> FeatureView:
+def view(
+    folder: Path, fields: dict[str, FeastType], name: str = "things", ttl: timedelta | None = None, keys: Sequence[str] = ("thing",)
+) -> FeatureView:
     """Over `<name>.parquet` in the folder; it also takes pushes to `<name>_push`."""
     source = FileSource(path=str(folder / f"{name}.parquet"), timestamp_field="event_timestamp", created_timestamp_column="created_timestamp")
     entities = [Entity(name=key, join_keys=[f"{key}_id"], value_type=ValueType.STRING) for key in keys]
@@ -123,7 +125,7 @@ def every_type(rows: int, seed: int = 0, missing: float = 0.2) -> pa.Table:
     def some(make: Any, most: int = 4) -> list[list[Any]]:
         return [[make() for _ in range(random.integers(0, most))] for _ in range(rows - 2)] + [[make()], [make(), make()]]
 
-    words = ["", "a", "Größe", "零售", "x" * 300, "it's \"quoted\"\n", "\0zero"]
+    words = ["", "a", "Größe", "零售", "x" * 300, 'it\'s "quoted"\n', "\0zero"]
 
     def text() -> str:
         return str(random.choice(words)) + str(random.integers(0, 10**6))

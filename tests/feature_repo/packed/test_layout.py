@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from feast.protos.feast.types.Value_pb2 import DoubleList, Int64List, Map, StringList, Value, ZonedTimestamp
-from feast.types import Array, Float32, Int64, Map as MapType, String, ZonedTimestamp as ZonedType
+from feast.types import Array, Float32, Int64, String
+from feast.types import Map as MapType
+from feast.types import ZonedTimestamp as ZonedType
 from feast.value_type import ValueType
 
 from feature_repo.packed.errors import PackedError

@@ -170,7 +170,7 @@ def test_names_are_no_patterns_and_no_sql(rows: Rows) -> None:
 def test_a_file_of_the_old_format_says_what_to_run(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "online.db") as old:
         old.execute("create table views (view text primary key, features text)")
-    with pytest.raises(PackedError, match="format 1.*make features"):
+    with pytest.raises(PackedError, match=r"format 1.*make features"):
         SqliteRows(tmp_path / "online.db").read([("v", [b"k"])])
 
 

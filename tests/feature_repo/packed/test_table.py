@@ -87,9 +87,7 @@ def _same(table: EntityTable, reader: PackedReader) -> None:
 
 def _push(store: FeatureStore, things: list[str], minute: int, seed: int = 0) -> None:
     """New values of some things: in both views, or (odd minutes) in one."""
-    rows = _rows(len(things) + 2, seed + 50).slice(2).select(["thing_id", "event_timestamp", "created_timestamp", *NUMBERS]).to_pandas(date_as_object=True)
     moment = NOON + timedelta(minutes=minute)
-    rows = rows.assign(thing_id=things, event_timestamp=moment, created_timestamp=moment)
     frame = pa.Table.from_pylist(_rows(len(things) + 2, seed + 50).slice(2).to_pylist())
     kept = frame.select(list(NUMBERS)).append_column("thing_id", pa.array(things))
     times = pa.array([moment] * len(things), pa.timestamp("us", "UTC"))
@@ -220,7 +218,8 @@ def test_a_model_of_other_features_is_refused_by_name(store: FeatureStore) -> No
     old = EntityTable.load(PackedReader(store, ["things:float32"]))
     new = EntityTable.load(PackedReader(store, ["things:float32", "things:int64"]))
     new.require(new.fingerprint, "The ranker")
-    with pytest.raises(PackedError, match=f"The ranker was trained on features {old.fingerprint}, this table holds {new.fingerprint}.*train it again"):
+    says = f"The ranker was trained on features {old.fingerprint}, this table holds {new.fingerprint}.*train it again"
+    with pytest.raises(PackedError, match=says):
         new.require(old.fingerprint, "The ranker")
 
 

@@ -1,0 +1,170 @@
+"""A large catalogue in the columns that serving holds: seconds and memory of the first process, of the next ones, and of a swap.
+
+Storyshelf's own product views with random values, without the text embeddings: 45 numbers and 5 texts, a title of its own for every product among
+them. Each process is a fresh one. Its memory is what loading added to it, after every column was touched: ids, index, titles and the shared files
+alike. Of the files a second process holds no second copy: what it has for itself stands beside.
+"""
+
+import argparse
+import io
+import json
+import logging
+import resource
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureStore
+
+from feature_repo.definitions import definitions
+from feature_repo.packed.reader import PackedReader
+from feature_repo.packed.table import EntityTable
+from feature_repo.store import feature_refs, repo_config
+from feature_repo.vectors import PRODUCT_SCALARS
+
+log = logging.getLogger(__name__)
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+LEFT_OUT = "product_embedding"
+CHANGED = 100
+"""One product in so many changes before the swap."""
+
+
+def million(folder: Path, products: int) -> dict[str, float]:
+    """Figures by name: `catalogue_…`."""
+    folder.mkdir()
+    seconds = _write(folder, products)
+    log.info("%d products are in the online store (%.0f s).", products, seconds)
+    first, second = _worker(folder), _worker(folder)
+    return {
+        "catalogue_products": products,
+        "catalogue_features": first["features"],
+        "catalogue_materialize_rows_per_s": first["views"] * products / seconds,
+        "catalogue_load_s": first["load_s"],
+        "catalogue_mb": first["held_mb"],
+        "catalogue_load_peak_mb": first["peak_mb"],
+        "catalogue_next_worker_load_s": second["load_s"],
+        "catalogue_next_worker_mb": second["held_mb"],
+        "catalogue_next_worker_own_mb": second["own_mb"],
+        "catalogue_swap_products": second["changed"],
+        "catalogue_swap_s": second["swap_s"],
+        "catalogue_swap_peak_mb": second["swap_peak_mb"],
+    }
+
+
+def _store(folder: Path) -> FeatureStore:
+    """A build's store on SQLite, whatever the setting says."""
+    config = repo_config(folder, new=not (folder / "online.db").exists())
+    config.online_store.redis = ""
+    return FeatureStore(config=config)
+
+
+def _write(folder: Path, products: int) -> float:
+    """Random product tables in a build's folder, materialised; seconds of `materialize`."""
+    random = np.random.default_rng(3)
+    views = [view for view in definitions(folder).views if view.entities == ["product"]]
+    for view in views:
+        pq.write_table(_table(view.features, products, NOON, random), folder / f"{view.name}.parquet")
+    store = _store(folder)
+    with redirect_stdout(io.StringIO()):
+        store.apply(definitions(folder).all())
+        started = time.perf_counter()
+        store.materialize(datetime(1970, 1, 2, tzinfo=UTC), NOON, feature_views=[view.name for view in views])
+    seconds = time.perf_counter() - started
+    PackedReader(store, []).rows.settle()
+    return seconds
+
+
+def _table(features: object, products: int, at: datetime, random: np.random.Generator) -> pa.Table:
+    times = pa.array([at] * products, pa.timestamp("us", "UTC"))
+    columns = {"product_id": pa.array([f"P{number:08d}" for number in range(products)]), "event_timestamp": times, "created_timestamp": times}
+    for feature in features:  # type: ignore[attr-defined]
+        kind = str(feature.dtype)
+        if kind == "String":
+            own = feature.name == "product_title"
+            words = [f"Title of a product, number {number}" for number in range(products)] if own else [f"{feature.name} {n}" for n in range(400)]
+            columns[feature.name] = pa.array(words) if own else pa.array(np.array(words, object)[random.integers(0, 400, products)], pa.string())
+        elif feature.name == LEFT_OUT:
+            columns[feature.name] = pa.nulls(products, pa.list_(pa.float32()))
+        else:
+            values = random.gamma(2, 10, products)
+            columns[feature.name] = pa.array(values.astype(np.float32) if kind == "Float32" else values, mask=random.random(products) < 0.1)
+    return pa.table(columns)
+
+
+def _worker(folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "feature_repo.benchmark.million", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"The process that loads the catalogue failed:\n{done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def load(folder: Path) -> dict[str, float]:
+    """What one process measures: loading, touching everything, then a swap after some products changed."""
+    store = _store(folder)
+    reader = PackedReader(store, [ref for ref in feature_refs("product") if not ref.endswith(f":{LEFT_OUT}")])
+    before, peak_before = _memory(), _peak()
+    started = time.perf_counter()
+    table = EntityTable.shared(reader, folder / "products", PRODUCT_SCALARS)
+    seconds = time.perf_counter() - started
+    peak = _peak() - peak_before
+    _touch(table)
+    after = _memory()
+    found = {
+        "features": sum(len(part.slots) for part in reader.parts), "views": len(reader.parts), "load_s": seconds, "peak_mb": peak,
+        "held_mb": after["Rss"] - before["Rss"], "own_mb": after["Private_Dirty"] - before["Private_Dirty"],
+    }  # fmt: skip
+    chosen = np.sort(np.random.default_rng(4).choice(len(table.ids), max(len(table.ids) // CHANGED, 1), replace=False))
+    _change(store, table, chosen)
+    held = table.column("product_views_7d", chosen).copy()
+    base = _peak()
+    started = time.perf_counter()
+    fresh = table.refreshed()
+    found |= {
+        "swap_s": time.perf_counter() - started,
+        "swap_peak_mb": _memory()["Rss"] - after["Rss"] + max(_peak() - base, 0.0),
+        "changed": len(chosen),
+    }
+    assert np.array_equal(table.column("product_views_7d", chosen), held, equal_nan=True)
+    assert (fresh.column("product_views_7d", chosen) == -1).all()
+    return found
+
+
+def _change(store: FeatureStore, table: EntityTable, chosen: np.ndarray) -> None:
+    view = store.get_feature_view("product_activity")
+    later = datetime.now(UTC) + timedelta(days=1)  # whichever process comes next is later still
+    rows = _table(view.features, len(chosen), later, np.random.default_rng(5))
+    rows = rows.set_column(0, "product_id", pa.array(table.ids[chosen].tolist()))
+    rows = rows.set_column(rows.column_names.index("product_views_7d"), "product_views_7d", pa.array(np.full(len(chosen), -1, np.float32)))
+    reader = table.reader
+    reader.packed.write_table(store.config, view, rows)
+
+
+def _touch(table: EntityTable) -> None:
+    """Bring every page in."""
+    for array in [*table.blocks.values(), *table.missing, *table.vectors.values(), *(text.codes for text in table.texts.values())]:
+        array.view(np.uint8).reshape(-1)[::4096].sum()
+
+
+def _memory() -> dict[str, float]:
+    """Of this process, MB by the kernel's names."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+    return {name.rstrip(":"): int(value) / 1024 for name, value, *_ in map(str.split, lines)}
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="One process of the measurement; `features.py` starts it.")
+    parser.add_argument("folder", type=Path)
+    print(json.dumps(load(parser.parse_args().folder)))
