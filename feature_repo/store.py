@@ -66,6 +66,11 @@ class Build:
             raise FeatureRepoError(
                 f"The features of shop '{home.shop}' were stored by another version of this program: run `make features SHOP={home.shop}`."
             )
+        if (kept := about["online"]) != (wanted := _online_kind(folder)):
+            raise FeatureRepoError(
+                f"The features of shop '{home.shop}' lie in {kept}, and STORYSHELF_ONLINE_STORE asks for {wanted}: run `make features SHOP={home.shop}`, "
+                "or set it as it was."
+            )
         for name, declared in fingerprints().items():
             if (built := about["services"].get(name)) != declared:
                 raise FeatureRepoError(
@@ -84,7 +89,8 @@ class Build:
     def seal(self) -> None:
         """Write down what the folder holds: the last step before it takes its place."""
         about = {name: value for name, value in vars(self).items() if name != "folder"}
-        about |= {"as_of": self.as_of.isoformat(), "services": dict(self.services), "rows": FORMAT}
+        about |= {"as_of": self.as_of.isoformat(), "services": dict(self.services)}
+        about |= {"rows": FORMAT, "online": _online_kind(self.folder)}
         (self.folder / _ABOUT).write_text(json.dumps(about, indent=1))
 
     @staticmethod
@@ -132,6 +138,10 @@ def _clock_offset(folder: Path) -> float:
     """Seconds that the shop's clock lies behind, which times to live go by; 0 for a build outside a home."""
     home = ShopHome(folder.resolve().parents[1])
     return home.clock().offset.total_seconds() if home.manifest_file.exists() else 0.0
+
+
+def _online_kind(folder: Path) -> str:
+    return "Redis" if repo_config(folder).online_store.redis else "SQLite"
 
 
 def online_rows(store: FeatureStore) -> Rows:

@@ -105,7 +105,9 @@ class Coded(Sequence[Any]):
     def _texts(self, codes: NDArray[np.int32]) -> NDArray[np.object_]:
         if not len(self.words):
             return np.full(codes.shape, None, object)
-        found = self.words[codes].astype(object)
+        found = self.words[codes]
+        if found.dtype != object:
+            found = found.astype(object)
         found[codes < 0] = None
         return found
 

@@ -74,7 +74,12 @@ class Slot:
     at: int
     dtype: str = ""
 
-    @property
+    @cached_property
+    def width(self) -> int:
+        """Bytes of a number."""
+        return np.dtype(self.dtype).itemsize
+
+    @cached_property
     def proto(self) -> str:
         """Field of Feast's `Value`."""
         return "bytes_val" if self.kind in _BYTES else f"{self.kind.name.lower()}_val"
@@ -116,6 +121,11 @@ class Layout:
     def schema(self) -> bytes:
         """Tells rows of this layout from those of another."""
         return hashlib.sha256("\n".join(f"{name}\t{text}" for name, text, _ in self.features).encode()).digest()[:8]
+
+    @cached_property
+    def schema_number(self) -> np.uint64:
+        """`schema` as `Heads.schemas` shows it."""
+        return np.uint64(int.from_bytes(self.schema, "little"))
 
     @cached_property
     def empty(self) -> bytes:
@@ -219,6 +229,11 @@ class Heads:
         return times(self.raw)
 
     @property
+    def schemas(self) -> NDArray[np.uint64]:
+        """The schema of every row as a number; `Layout.schema_number` is this layout's."""
+        return self.raw[:, 16:24].view("<u8")[:, 0]
+
+    @property
     def ends(self) -> NDArray[np.uint32]:
         """uint32[n, features of varying length]"""
         layout = self.layout
@@ -233,7 +248,7 @@ class Heads:
 
     def numbers(self, slot: Slot) -> NDArray[Any]:
         """One number of every row, in its own type."""
-        return self.raw[:, slot.at : slot.at + np.dtype(slot.dtype).itemsize].view(slot.dtype)[:, 0]
+        return self.raw[:, slot.at : slot.at + slot.width].view(slot.dtype)[:, 0]
 
 
 def times(raw: Bytes2) -> NDArray[np.int64]:

@@ -39,6 +39,9 @@ class Answer:
     missing: dict[str, Flags]
 
 
+Joins = tuple[tuple[str, str, ValueType], ...]
+
+
 @dataclass(frozen=True)
 class Part:
     """What is read of one view. `joins`: join key, the name it is asked by, its type. `shown`: name of each feature in the answer."""
@@ -48,7 +51,7 @@ class Part:
     layout: Layout
     slots: tuple[Slot, ...]
     shown: tuple[str, ...]
-    joins: tuple[tuple[str, str, ValueType], ...]
+    joins: Joins
     ttl: timedelta | None
 
     @classmethod
@@ -75,13 +78,20 @@ class Part:
     def heads(self, rows: Sequence[bytes | None]) -> tuple[Heads, list[bytes], NDArray[np.int64]]:
         """The readable rows with an empty one behind them, and for each of `rows` which of those it is: -1, the empty one, where it is not there or
         is of another schema."""
-        schema = self.layout.schema
+        layout, schema = self.layout, self.layout.schema
+        if None not in rows:  # mostly all are there and of this schema, which is then seen in one look
+            whole = [*rows, layout.empty]
+            joined = b"".join([row[: layout.size] for row in whole])  # type: ignore[index]
+            if len(joined) == len(whole) * layout.size:
+                heads = Heads(layout, np.frombuffer(joined, np.uint8).reshape(-1, layout.size))
+                if (heads.schemas == layout.schema_number).all():
+                    return heads, whole, np.arange(len(rows))  # type: ignore[return-value]
         good = [row is not None and row[16:24] == schema for row in rows]
         kept = [row for row, fine in zip(rows, good, strict=True) if fine and row is not None]
-        kept.append(self.layout.empty)
+        kept.append(layout.empty)
         place = np.cumsum(good, dtype=np.int64) - 1
         place[~np.array(good, np.bool_)] = -1
-        return self.layout.heads(kept), kept, place
+        return layout.heads(kept), kept, place
 
 
 class PackedReader:
@@ -123,9 +133,13 @@ class PackedReader:
         if lacking := {asked for part in self.parts for _, asked, _ in part.joins} - entities.keys():
             raise PackedError(f"No values for {', '.join(sorted(lacking))}: the features are looked up by them.")
         wanted, places = [], []
+        looked_up: dict[Joins, tuple[list[bytes], NDArray[np.int64] | None]] = {}  # views of one entity share their keys
         for part in self.parts:
-            columns, place = _distinct([entities[asked] for _, asked, _ in part.joins])
-            wanted.append((part.name, part.keys(columns)))
+            if part.joins not in looked_up:
+                columns, place = _distinct([entities[asked] for _, asked, _ in part.joins])
+                looked_up[part.joins] = part.keys(columns), place
+            keys, place = looked_up[part.joins]
+            wanted.append((part.name, keys))
             places.append(place)
         values: dict[str, NDArray[Any]] = {}
         missing: dict[str, Flags] = {}
@@ -135,22 +149,20 @@ class PackedReader:
                 found[~alive(heads.at, part.ttl, self.packed.now(self.store.config))[found]] = -1
             if place is not None:
                 found = found[place]
-            empty = heads.missing[found]
+            chosen = Heads(part.layout, heads.raw[found])
+            empty = chosen.missing
             for shown, slot in zip(part.shown, part.slots, strict=True):
-                values[shown] = _column(part.layout, slot, heads, kept, found)
+                values[shown] = chosen.numbers(slot) if slot.form == "fixed" else _loose(part.layout, slot, heads, kept)[found]
                 missing[shown] = empty[:, slot.number]
         return Answer(values, missing)
 
 
-def _column(layout: Layout, slot: Slot, heads: Heads, kept: Sequence[bytes], found: NDArray[np.int64]) -> NDArray[Any]:
-    if slot.form == "fixed":
-        numbers: NDArray[Any] = heads.numbers(slot)[found]
-        return numbers
-    empty = heads.missing[:, slot.number].tolist()
-    bodies = zip(layout.bodies(slot, kept, heads), empty, strict=True)
-    held = np.fromiter((None if gone else taken(slot, body) for body, gone in bodies), object, len(kept))
-    chosen: NDArray[Any] = held[found]
-    return chosen
+def _loose(layout: Layout, slot: Slot, heads: Heads, kept: Sequence[bytes]) -> NDArray[np.object_]:
+    """The values of varying length of rows, None where missing."""
+    bodies = zip(layout.bodies(slot, kept, heads), heads.missing[:, slot.number].tolist(), strict=True)
+    if slot.form == "text":
+        return np.array([None if gone else body.decode() for body, gone in bodies], object)
+    return np.fromiter((None if gone else taken(slot, body) for body, gone in bodies), object, len(kept))
 
 
 def _distinct(columns: Sequence[Sequence[Any]]) -> tuple[list[list[Any]], NDArray[np.int64] | None]:

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 
 from .errors import PackedError
@@ -15,8 +16,12 @@ FORMAT = 2
 """Of the file, in `pragma user_version`. 1 kept Feast's protobuf values."""
 _AT_ONCE = 500  # keys per statement; SQLite takes 32,766 variables, but plans for many are made anew
 
-_WRITE = """insert into "{view}" (entity, row) values (?, ?) on conflict (entity) do update
-set number = (select max(number) + 1 from "{view}"), row = excluded.row
+_MAKE = (
+    "create table if not exists {view} (entity blob primary key, row blob not null, number integer not null) without rowid",
+    "create index if not exists {index} on {view} (number)",
+)
+_WRITE = """insert into {view} (entity, row, number) values (?, ?, (select coalesce(max(number), 0) + 1 from {view})) on conflict (entity) do update
+set number = excluded.number, row = excluded.row
 where substr(excluded.row, 17, 8) <> substr(row, 17, 8) or substr(excluded.row, 1, 8) > substr(row, 1, 8)
 or (substr(excluded.row, 1, 8) = substr(row, 1, 8)
     and (substr(excluded.row, 9, 8) >= substr(row, 9, 8) or substr(excluded.row, 9, 8) = zeroblob(8)))"""
@@ -92,14 +97,14 @@ class SqliteRows:
         if view in self._local.declared:
             return
         with connection:
-            connection.execute(
-                f"create table if not exists {_quoted(view)} (number integer primary key, entity blob not null unique, row blob not null)"
-            )
+            for statement in _MAKE:
+                connection.execute(statement.format(view=_quoted(view), index=_quoted(f"{view}:number")))
         self._local.declared.add(view)
 
     def write(self, view: str, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
+        ordered = sorted(zip(keys, rows, strict=True), key=itemgetter(0))  # stable; pages are then filled one after the other
         with self.connection() as connection:
-            connection.executemany(_WRITE.format(view=view.replace('"', '""')), zip(keys, rows, strict=True))
+            connection.executemany(_WRITE.format(view=_quoted(view)), ordered)
 
     def read(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Found]:
         return [self._read(view, keys) for view, keys in wanted]
@@ -116,7 +121,7 @@ class SqliteRows:
                 if _is_missing(error):
                     return [None] * len(keys)
                 raise
-        return [found.get(key) for key in keys]
+        return list(map(found.get, keys))
 
     def scan(self, view: str, size: int = 20_000) -> Iterator[tuple[list[bytes], list[bytes]]]:
         for some in self._all(view, "entity, row", size):
