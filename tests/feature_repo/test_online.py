@@ -119,3 +119,11 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
     with prepared(settings, str(SHOP), None) as made, pytest.raises(FeatureRepoError, match=r"127.0.0.1:1 .*SQLite") as said:
         build(made, settings, progress=False)
     assert "secret" not in str(said.value)
+
+
+def test_a_build_of_another_server_says_so(home: ShopHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    redis = bool(repo_config(Build.current(home).folder).online_store.redis)
+    monkeypatch.setenv("STORYSHELF_ONLINE_STORE", "" if redis else "redis://127.0.0.1:1/0")
+    kept, asked = ("Redis", "SQLite") if redis else ("SQLite", "Redis")
+    with pytest.raises(FeatureRepoError, match=f"lie in {kept}, and STORYSHELF_ONLINE_STORE asks for {asked}.*make features"):
+        Build.current(home)
