@@ -35,7 +35,7 @@ from feature_repo.home import ShopHome
 from feature_repo.ingest import ingest, read_tables
 from feature_repo.settings import Settings
 from feature_repo.sources import READERS
-from feature_repo.store import Build, current, forget, materialise, online_rows
+from feature_repo.store import Build, current, forget, materialise, online_rows, told
 from feature_repo.transforms import circle, interest, products, social
 from feature_repo.transforms.acts import acts
 from feature_repo.windows import Declared, execute
@@ -147,7 +147,8 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
     made = Build(folder, version, as_of, model.version, derived)
     with stage("apply"):
         store = made.store(new=True)
-        store.apply(definitions(folder).all())
+        with told():
+            store.apply(definitions(folder).all())
     with stage("materialise"):
         materialise(store, as_of)
     online_rows(store).settle()

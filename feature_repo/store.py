@@ -162,7 +162,7 @@ def materialise(store: FeatureStore, as_of: datetime) -> None:
 
     The tables hold what expires after the build as well, so this is how windows move on between two builds.
     """
-    with redirect_stdout(io.StringIO()), _told():  # Feast's coloured lines
+    with redirect_stdout(io.StringIO()), told():  # Feast's coloured lines
         if all(view.most_recent_end_time for view in store.list_feature_views()):
             store.materialize_incremental(end_date=as_of)
         else:
@@ -174,7 +174,7 @@ def materialise(store: FeatureStore, as_of: datetime) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """The packed store's errors as ours, so that commands say them without a traceback."""
     try:
         yield

@@ -58,7 +58,7 @@ class RedisRows:
         self.url, self.namespace, self._unreachable = url, namespace, redis.RedisError
         self._lost: type[Exception] = redis.ConnectionError
         self._local = threading.local()
-        self._client: Redis = redis.Redis.from_url(url, socket_keepalive=True, health_check_interval=30)
+        self._client: Redis = redis.Redis.from_url(url, socket_keepalive=True, socket_timeout=5, socket_connect_timeout=2)
         self._script: Any = self._client.register_script(_WRITE)
 
     def _hash(self, view: str) -> str:
@@ -74,12 +74,16 @@ class RedisRows:
         """
         try:
             self._client.ping()
-        except (ConnectionError, OSError, self._unreachable) as error:
-            where = urlsplit(self.url)
-            raise PackedError(
-                f"Redis does not answer at {where.hostname or where.path}:{where.port or 6379} ({type(error).__name__}): start it, or leave its "
-                "address out for a SQLite file."
-            ) from None
+        except self._unreachable as error:
+            raise self._silent(error) from None
+
+    def _silent(self, error: Exception) -> PackedError:
+        """The server by name, without the password that its address may hold."""
+        where = urlsplit(self.url)
+        return PackedError(
+            f"Redis does not answer at {where.hostname or where.path}:{where.port or 6379} ({type(error).__name__}): start it, or leave its "
+            "address out for a SQLite file."
+        )
 
     def settle(self) -> None:
         pass
@@ -98,7 +102,10 @@ class RedisRows:
             answers = self._ask(asked)
         except self._lost:  # the server was started anew, or has closed an idle connection
             self.close()
-            answers = self._ask(asked)
+            try:
+                answers = self._ask(asked)
+            except self._unreachable as error:
+                raise self._silent(error) from None
         left = iter(answers)
         return [next(left) if keys else [] for _, keys in wanted]
 

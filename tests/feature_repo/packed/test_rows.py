@@ -11,6 +11,7 @@ import pytest
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.value_type import ValueType
 
+from feature_repo.benchmark.redis_server import redis_server
 from feature_repo.packed.errors import PackedError
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.redis_rows import RedisRows
@@ -190,3 +191,19 @@ def test_another_file_in_its_place_is_noticed(tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "b")
     assert number(reader) == 2
     assert reader.changes("v", before).keys is None
+
+
+@pytest.mark.needs("redis")
+def test_a_redis_that_comes_back_is_read_on_and_one_that_does_not_is_named() -> None:
+    """What a restart leaves of a thread's connection is not read as an answer."""
+    with redis_server() as url:
+        rows = RedisRows(url, "n")
+        rows.write("v", [b"k"], [row(1)])
+        assert number(rows) == 1
+        rows._local.connection._sock.shutdown(2)  # as an idle time-out of the server or a proxy does
+        assert number(rows) == 1
+    for _ in range(2):
+        with pytest.raises(PackedError, match="Redis does not answer at 127.0.0.1:.*ConnectionError"):
+            number(rows)
+    with pytest.raises(PackedError, match="Redis does not answer"):
+        rows.declare("v")
