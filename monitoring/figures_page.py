@@ -91,6 +91,8 @@ def page() -> str:
 def _ranking(report: Mapping[str, Any]) -> Iterator[str]:
     tuned, test = (f"{since[:10]} to {until[:10]}" for since, until in (report["tuned_on"], (report["test_from"], report["test_until"])))
     yield f"Tested on {test}, tuned on {tuned}; targets are {report['targets']}. The ranker has {report['trees']} trees{_blend(report)}."
+    if "fit_minutes" in report:
+        yield f"Features and recommender take {report['fit_minutes']:.1f} minutes to fit ({report['machine']}, commit {report['commit'][:7]})."
     for part, title in SLICES.items():
         users = max(int(slices[part]["users"]) for slices in report["figures"].values())
         if users:
