@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from feature_repo import logs
@@ -31,7 +30,7 @@ from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.store import fingerprint
 from feature_repo.vectors import RANKER_FEATURES
-from training import dataset, gates, labels
+from training import dataset, gates, labels, threads
 from training.card import Data, card
 from training.champion import Champion, compare
 from training.content.train import Effort, WriterTraining, train_writer
@@ -328,7 +327,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=None, help="also write the evaluation, and what each rule of a shelf costs, to this file")
     arguments = parser.parse_args()
     logs.configure()
-    torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
+    threads.one()
     try:
         settings = TrainingSettings.read()
         print(run(settings, arguments.shop or settings.shop or "demo", arguments.data, arguments.report))

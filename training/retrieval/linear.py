@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, sparse
 
+from training import threads
 from training.retrieval.contract import Acts, Floats, Products, Query, attention
 from training.retrieval.item_to_item import grown, load_matrix, save_matrix
 
@@ -41,8 +42,9 @@ class Linear:
         gram = (matrix.T @ matrix).toarray()
         diagonal = np.diag_indices(len(gram))
         gram[diagonal] += penalty
-        lower, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
-        inverse, _ = linalg.lapack.spotri(lower, lower=1, overwrite_c=1)
+        with threads.every():
+            lower, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+            inverse, _ = linalg.lapack.spotri(lower, lower=1, overwrite_c=1)
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         found = inverse / -np.diag(inverse)[None, :]
         found[diagonal] = 0.0
