@@ -1,6 +1,6 @@
-"""`python -m monitoring.figures_page`: writes docs/figures.md from the measured figures in reports/.
+"""`python -m monitoring.figures_page`: writes docs/figures.md, and the figures within docs/recommendation.md, from the measured ones in reports/.
 
-`tests/test_figures_docs.py` fails while the page says anything else than the reports do.
+`tests/test_figures_docs.py` fails while a page says anything else than the reports do.
 """
 
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from monitoring import recommendation_figures
 from monitoring.demo import table
 
 ROOT = Path(__file__).parents[1]
@@ -243,8 +244,9 @@ def _name(measure: str) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(page())
-    print(f"Wrote {PAGE}")
+    for file, text in ((PAGE, page()), (recommendation_figures.PAGE, recommendation_figures.page())):
+        file.write_text(text)
+        print(f"Wrote {file}")
 
 
 if __name__ == "__main__":
