@@ -128,21 +128,24 @@ class RetrieverSet:
                 found[self._keys[key]] += weight
         return found
 
-    def retrieve(self, history: History, as_of: datetime, k: int, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Candidates:
-        """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most k.
+    def retrieve(
+        self, history: History, as_of: datetime, k: int, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE, depth: int = 0
+    ) -> Candidates:
+        """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most `depth`, and never fewer than k.
 
         A new user gets popular products. In a shop without repeat buying, products already bought are not proposed. An empty catalogue, or
         one in which nothing was ever bought or viewed and the user is new, gives the first k products in the order of ids, without scores.
         """
         query = self.query(history, as_of, interests, circle)
         barred = np.empty(0, np.int32) if self.repeat_buying else query.items[query.purchases > 0]
-        depth = min(k, len(self.product_ids))
+        k = min(k, len(self.product_ids))
+        depth = min(max(k, depth), len(self.product_ids))
         found = [top(retriever.scores(query), depth, barred) for retriever in self.retrievers.values()]
         if not any(len(index) for index, _ in found):
-            index = np.setdiff1d(np.arange(len(self.product_ids), dtype=np.int32), barred)[:depth]
+            index = np.setdiff1d(np.arange(len(self.product_ids), dtype=np.int32), barred)[:k]
             nothing = np.full((len(index), len(self.retriever_names)), np.nan, np.float32)
             return Candidates(index, nothing, nothing.copy())
-        return _merge(found, depth)
+        return _merge(found, k)
 
     def scores(self, name: str, history: History, as_of: datetime, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Floats:
         """One retriever's score of every product, -inf where it does not propose or may not: float32[n_products]."""
