@@ -28,7 +28,7 @@ from serving.compose import Composer, ComposeRequest
 from serving.compose import Variant as Written
 from serving.consent import Consent
 from serving.errors import ApiError
-from serving.reasons import impersonal
+from serving.reasons import GROUPS, impersonal
 from serving.recommend import Recommender, Shelf, StageClock, Wish
 from serving.release import Release, bundle_folder
 from serving.settings import ServingSettings
@@ -57,7 +57,9 @@ class Answers:
         self, home: ShopHome, settings: ServingSettings, release: Release, keeper: Keeper, users: UserReader, pseudonyms: Pseudonyms
     ) -> None:
         self.home, self.settings, self.release, self.keeper, self.users, self.pseudonyms = home, settings, release, keeper, users, pseudonyms
-        self.recommender = Recommender(release.profiles, release.ranker, settings.candidates, settings.shelf_policy())
+        self.recommender = Recommender(
+            release.profiles, release.ranker, release.ranker.explainer(GROUPS), settings.candidates, settings.shelf_policy(), settings.retrieved
+        )
         self.composer = Composer(release.writer, Policy.load(brands=keeper.current.catalogue.brands()))
         self.journal = Journal(home.journal, settings.journal_limits())
         self.event_log = EventLog(home.events_db)

@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -40,11 +40,15 @@ SECURITY = (
 )
 CODES = {
     400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large",
-    415: "unsupported_media_type", 422: "invalid", 429: "too_many_requests", 500: "internal", 503: "unavailable",
+    415: "unsupported_media_type", 422: "invalid", 500: "internal", 503: "unavailable",
 }  # fmt: skip
 DRAIN_S = 60.0
 """Seconds that the rest of a body which nobody reads is received and thrown away, before the answer goes out."""
 UNMEASURED = ("/healthz", "/readyz", "/metrics")
+THREADS = 4
+"""Of one worker, for all but recommendations: these have a thread to themselves and go one after the other, for two at a time on one core would both
+be late."""
+RETRY_AFTER_S = 1
 
 Loader = Callable[[], Answers]
 
@@ -84,7 +88,8 @@ def create_app(load: Loader, settings: ServingSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.max_in_flight
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        app.state.lane = anyio.CapacityLimiter(1)
         try:
             app.state.answers = await anyio.to_thread.run_sync(load)
         except StoryshelfError as error:
@@ -114,7 +119,7 @@ def create_app(load: Loader, settings: ServingSettings) -> FastAPI:
     return app
 
 
-def answers_of(request: Request) -> Answers:
+async def answers_of(request: Request) -> Answers:
     answers: Answers | None = request.app.state.answers
     if answers is None:
         raise ApiError(503, "not_ready", request.app.state.problem)
@@ -125,7 +130,7 @@ Ready = Depends(answers_of)
 
 
 def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
-    """The routes of the API proper. Plain functions: each runs in a thread of its own, the event loop stays free."""
+    """The routes of the API proper. What takes long runs in a thread, the event loop stays free."""
     wanted = settings.api_key.get_secret_value()
 
     def has_key(request: Request) -> bool:
@@ -133,20 +138,26 @@ def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
         given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
         return not wanted or hmac.compare_digest(given.encode(), wanted.encode())
 
-    def key(request: Request) -> None:
+    async def key(request: Request) -> None:
         if not has_key(request):
             raise ApiError(401, "unauthorized", "Send the service's key in the header X-API-Key.")
 
     guarded = [Depends(key)]
     errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": contracts.ErrorResponse} for code in (400, 401, 404, 409, 413, 415, 422, 429, 500, 503)
+        code: {"model": contracts.ErrorResponse} for code in (400, 401, 404, 413, 415, 422, 500, 503)
     }
 
     @app.post("/v1/recommendations", response_model=contracts.RecommendationsResponse, responses=errors, tags=["shelf"])
-    def recommendations(asked: contracts.RecommendationsRequest, request: Request, answers: Answers = Ready) -> Response:
+    async def recommendations(asked: contracts.RecommendationsRequest, request: Request, answers: Answers = Ready) -> Response:
         """Products for a shopper, best first, with reasons. Where a key is set, a caller without it gets no reason that tells something of the
         shopper."""
-        return _json(answers.recommendations(asked, logs.request_id.get(), personal=has_key(request)))
+        began, request_id, personal = perf_counter(), logs.request_id.get(), has_key(request)
+
+        def answer() -> bytes:
+            metrics.observe_stage("wait", perf_counter() - began)
+            return orjson.dumps(answers.recommendations(asked, request_id, personal).model_dump(mode="json", by_alias=True))
+
+        return Response(await anyio.to_thread.run_sync(answer, limiter=request.app.state.lane), media_type="application/json")
 
     @app.post("/v1/content", response_model=contracts.ContentResponse, responses=errors, tags=["shelf"], dependencies=guarded)
     def content(asked: contracts.ContentRequest, answers: Answers = Ready) -> Response:
@@ -216,7 +227,7 @@ def _add_probes(app: FastAPI) -> None:
         """Counts and times for Prometheus."""
         if request.app.state.answers is not None:
             request.app.state.answers.count_journal()
-        return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -342,7 +353,7 @@ class _Front:
         try:
             if self.now > self.most and scope["path"] not in UNMEASURED:
                 busy = f"More than {self.most} requests are being answered: try again in a moment."
-                await _error(429, "too_many_requests", busy, headers={"retry-after": "1"})(scope, body.receive, send_on)
+                await _error(503, "overloaded", busy, headers={"retry-after": str(RETRY_AFTER_S)})(scope, body.receive, send_on)
             else:
                 await self._answer(scope, body.receive, send_on)
         finally:

@@ -16,7 +16,7 @@ from serving import reasons
 from serving.reasons import Shown
 from serving.snapshot import Snapshot
 from training.profile import Profile, ProfileModel
-from training.ranker.model import Ranker
+from training.ranker.model import Explainer, Ranker
 from training.ranker.policy import NO_RULES, Choice, Offers, ShelfPolicy, choose, draw_of
 from training.ranker.wishes import vetoes, wanted_of, wanted_shares
 from training.retrieval.contract import unit
@@ -99,12 +99,15 @@ class StageClock:
 
 @dataclass(frozen=True)
 class Recommender:
-    """Puts products into order for one shopper. `candidates`: how many the ranker sees; `rules`: what a shelf is made by."""
+    """Puts products into order for one shopper. `candidates`: how many the ranker sees, of those that each retriever proposes, `retrieved` of them or
+    as many; `rules`: what a shelf is made by; `explainer`: of the ranker, over `reasons.GROUPS`."""
 
     profiles: ProfileModel
     ranker: Ranker
+    explainer: Explainer
     candidates: int
     rules: ShelfPolicy
+    retrieved: int = 0
 
     def shelf(self, shop: Snapshot, user: UserRow | None, user_id: str, wish: Wish, now: datetime, clock: StageClock) -> Shelf:
         """At most wish.n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf."""
@@ -129,7 +132,8 @@ class Recommender:
     ) -> Shelf:
         rules = wish.bound(self.rules)
         with clock.stage("retrieve"):
-            found = shop.retrievers.retrieve(user.history, now, max(self.candidates, 2 * wish.n), interests=user.interests, circle=user.circle)
+            count = max(self.candidates, 2 * wish.n)
+            found = shop.retrievers.retrieve(user.history, now, count, user.interests, user.circle, self.retrieved)
             rows = shop.row_of[found.index]
             here = rows >= 0
             rows, asked, ranks = rows[here], found.scores[here], found.ranks[here]
@@ -180,11 +184,11 @@ class Recommender:
     def _reasons(
         self, shop: Snapshot, user: UserRow, profile: Profile, rows: Index, features: Floats, placed: tuple[str, ...]
     ) -> list[tuple[Reason, ...]]:
-        contributions = self.ranker.contributions(features)
+        moved = self.explainer(features)
         brand = shop.matrix.texts["product_brand"]
         shown = [
-            Shown(shop.lineage[row], shop.categories_zh, brand[row], values, moved, by == "exploration")
-            for row, values, moved, by in zip(rows, features, contributions, placed, strict=True)
+            Shown(shop.lineage[row], shop.categories_zh, brand[row], values, added, by == "exploration")
+            for row, values, added, by in zip(rows.tolist(), features.tolist(), moved.tolist(), placed, strict=True)
         ]
         return reasons.explain(shown, profile, _crowds(shop, user))
 

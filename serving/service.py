@@ -33,7 +33,8 @@ def load() -> Answers:
     return Answers.open(ShopHome.open(settings), settings)
 
 
-app = create_app(load, ServingSettings.read())
+_settings = ServingSettings.read()
+app = create_app(load, _settings)
 
 
 class Probes:
@@ -49,14 +50,14 @@ class Probes:
 
 @bentoml.service(
     name="storyshelf",
-    workers=1,
+    workers=_settings.workers,
     traffic={"timeout": 120},
     metrics={"enabled": False},  # ours are at /metrics; BentoML's label each path, and a path may hold a token
     logging={"access": {"enabled": False}},  # the same
 )
 @bentoml.asgi_app(app)
 class Storyshelf:
-    """One process: the core is called, not sent for."""
+    """STORYSHELF_WORKERS processes, each whole: the core is called, not sent for."""
 
 
 Storyshelf.add_asgi_middleware(Probes)  # type: ignore[attr-defined]  # the decorator made a bentoml.Service of it

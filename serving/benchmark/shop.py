@@ -282,10 +282,13 @@ def _history(size: Size, goods: Goods, acts: Acts) -> dict[str, Any]:
 def _circles(size: Size, goods: Goods, random: np.random.Generator) -> dict[str, Any]:
     """Two users of five have a circle, of up to CIRCLE_SIZE products."""
     counts = np.where(random.random(size.users) < 0.4, random.integers(1, CIRCLE_SIZE + 1, size.users), 0)
-    offsets = np.r_[0, np.cumsum(counts)]
     user = np.repeat(np.arange(size.users), counts)
     mass = np.cumsum(goods.weight)
     product = np.minimum(np.searchsorted(mass, random.random(len(user)) * mass[-1]), size.products - 1)
+    _, first = np.unique(user * size.products + product, return_index=True)  # nobody's circle has a product twice
+    kept = np.sort(first)
+    user, product = user[kept], product[kept]
+    offsets = np.searchsorted(user, np.arange(size.users + 1))
     weights = (1.0 / (1 + place_in(user))).astype(np.float32)
     return {
         "circle_products": lists(offsets, pa.array(goods.ids[product], pa.string())),

@@ -14,7 +14,7 @@ from feature_repo.declarations import RETRIEVERS, SIGNALS
 from feature_repo.online import NO_CIRCLE, NO_INTERESTS, Circle, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder
-from training.retrieval.contract import DAY, Doubles, Fitted, Floats, Index, Products, Query, Retriever
+from training.retrieval.contract import DAY, SCRATCH, Doubles, Fitted, Floats, Index, Products, Proposals, Query, Retriever
 from training.retrieval.embedding import Embedding
 from training.retrieval.item_to_item import ItemToItem
 from training.retrieval.linear import Linear
@@ -140,12 +140,12 @@ class RetrieverSet:
         barred = np.empty(0, np.int32) if self.repeat_buying else query.items[query.purchases > 0]
         k = min(k, len(self.product_ids))
         depth = min(max(k, depth), len(self.product_ids))
-        found = [top(retriever.scores(query), depth, barred) for retriever in self.retrievers.values()]
+        found = [retriever.best(query, depth, barred) for retriever in self.retrievers.values()]
         if not any(len(index) for index, _ in found):
             index = np.setdiff1d(np.arange(len(self.product_ids), dtype=np.int32), barred)[:k]
             nothing = np.full((len(index), len(self.retriever_names)), np.nan, np.float32)
             return Candidates(index, nothing, nothing.copy())
-        return _merge(found, k)
+        return _merge(found, k, len(self.product_ids))
 
     def scores(self, name: str, history: History, as_of: datetime, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Floats:
         """One retriever's score of every product, -inf where it does not propose or may not: float32[n_products]."""
@@ -208,38 +208,33 @@ class RetrieverSet:
         return json.dumps([str(self.product_ids[position]) for position in found.index])
 
 
-NONE_BARRED = np.empty(0, np.int32)
-
-
 def _days(now: float, times: Doubles) -> Doubles:
     """Days from `times` (unix seconds, 0 for never) to `now`, inf for never."""
     return np.asarray(np.where(times <= 0, np.inf, np.maximum(now - times, 0.0) / DAY), np.float64)
 
 
-def top(scores: Floats, k: int, barred: Index = NONE_BARRED) -> tuple[Index, Floats]:
-    """Positions and scores of the best k that are above 0, best first; equal scores in the order of products."""
-    if len(barred):
-        scores = scores.copy()
-        scores[barred] = 0.0
-    chosen = np.flatnonzero(scores > 0)
-    if k < len(chosen):
-        values = scores[chosen]
-        chosen = chosen[values >= np.partition(values, len(values) - k)[len(values) - k]]
-    order = chosen[np.argsort(-scores[chosen], kind="stable")][:k]
-    return order.astype(np.int32), scores[order]
+def _merge(found: Sequence[Proposals], k: int, count: int) -> Candidates:
+    """Union of the proposals by best rank over the retrievers, equal ranks in the order of retrievers from the last (own products) on.
 
-
-def _merge(found: list[tuple[Index, Floats]], k: int) -> Candidates:
-    """Union of the proposals by best rank over the retrievers, equal ranks in the order of retrievers from the last (own products) on."""
-    union = np.unique(np.concatenate([index for index, _ in found]))
-    scores = np.full((len(union), len(found)), np.nan, np.float32)
-    ranks = np.full((len(union), len(found)), np.nan, np.float32)
+    That is the order in which products first come up when all first proposals are read, then all second ones, and so on.
+    """
+    deepest = min(k, max(len(index) for index, _ in found))
+    turns = np.full((deepest, len(found)), -1, np.int32)
+    for column, (index, _) in enumerate(reversed(found)):
+        turns[: len(index), column] = index[:deepest]
+    read = turns.ravel()
+    read = read[read >= 0]
+    place = SCRATCH.places(count)
+    place[read[::-1]] = np.arange(len(read) - 1, -1, -1)  # of equal ones the last written stays: the first that was read
+    chosen = read[place[read] == np.arange(len(read))][:k]
+    place[read] = -1
+    place[chosen] = np.arange(len(chosen))
+    scores = np.full((len(chosen), len(found)), np.nan, np.float32)
+    ranks = np.full((len(chosen), len(found)), np.nan, np.float32)
     for column, (index, values) in enumerate(found):
-        rows = np.searchsorted(union, index)
-        scores[rows, column] = values
-        ranks[rows, column] = np.arange(1, len(index) + 1)
-    filled = np.where(np.isnan(ranks), np.inf, ranks)
-    best = filled.min(axis=1)
-    first = len(found) - np.argmin(filled[:, ::-1], axis=1)
-    order = np.lexsort((union, -first, best))[:k]
-    return Candidates(union[order].astype(np.int32), scores[order], ranks[order])
+        rows = place[index]
+        there = np.flatnonzero(rows >= 0)
+        scores[rows[there], column] = values[there]
+        ranks[rows[there], column] = there + 1
+    place[chosen] = -1
+    return Candidates(chosen, scores, ranks)

@@ -1,11 +1,12 @@
 """What everybody buys, carts and views lately: the same for every user."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from training.retrieval.contract import Acts, Floats, Products, Query
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query, best_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,17 @@ class Popular:
 
     def scores(self, query: Query) -> Floats:
         return self.popularity
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        order = self._order[: depth + len(barred)]
+        if len(barred):
+            order = order[~np.isin(order, barred)]
+        return order[:depth], self.popularity[order[:depth]]
+
+    @cached_property
+    def _order(self) -> Index:
+        """All products with a popularity, the most popular first: the same for every user, so it is made once."""
+        return best_of(np.arange(len(self.popularity)), self.popularity, len(self.popularity))[0]
 
     def over(self, products: Products) -> "Popular":
         return Popular(np.pad(self.popularity, (0, len(products) - len(self.popularity))))
