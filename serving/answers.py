@@ -28,6 +28,7 @@ from serving.compose import Composer, ComposeRequest
 from serving.compose import Variant as Written
 from serving.consent import Consent
 from serving.errors import ApiError
+from serving.patience import Patience
 from serving.reasons import GROUPS, impersonal
 from serving.recommend import Recommender, Shelf, StageClock, Wish
 from serving.release import Release, bundle_folder
@@ -58,9 +59,13 @@ class Answers:
     ) -> None:
         self.home, self.settings, self.release, self.keeper, self.users, self.pseudonyms = home, settings, release, keeper, users, pseudonyms
         self.recommender = Recommender(
-            release.profiles, release.ranker, release.ranker.explainer(GROUPS), settings.candidates, settings.shelf_policy(), settings.retrieved
-        )
-        self.composer = Composer(release.writer, Policy.load(brands=keeper.current.catalogue.brands()))
+            release.profiles, release.ranker, release.ranker.explainer(GROUPS), settings.candidates, settings.shelf_policy(), settings.retrieved,
+            settings.retrieve_timeout_s,
+        )  # fmt: skip
+        policy = Policy.load(brands=keeper.current.catalogue.brands())
+        self.composer, self.templates = Composer(release.writer, policy), Composer(None, policy)
+        self._reads = Patience("user", settings.user_timeout_s)
+        self._writes = Patience("writer", settings.write_timeout_s)
         self.journal = Journal(home.journal, settings.journal_limits())
         self.event_log = EventLog(home.events_db)
         self.shop_config: ShopConfig = config(home)
@@ -90,6 +95,8 @@ class Answers:
     def close(self) -> None:
         """Write what the journal still holds and stop watching."""
         self.keeper.close()
+        self._reads.close()
+        self._writes.close()
         self.journal.close()
         if self._consent:
             self._consent.close()
@@ -100,6 +107,14 @@ class Answers:
         with self._clock.stage("user"):
             return self.users.read(user_id, self.keeper.current.now().timestamp())
 
+    def user_in_time(self, user_id: str) -> tuple[UserRow | None, bool]:
+        """The user, and whether they could not be read: the store failed, or did not answer within STORYSHELF_USER_TIMEOUT_S."""
+        try:
+            return self._reads.run(lambda: self.user(user_id)), False
+        except Exception as error:  # whatever a store raises: a shelf can be made without it
+            log.error("A shopper's features can't be read, the popular shelf is shown: %s", error or type(error).__name__)
+            return None, True
+
     def shelf(self, user_id: str, wish: Wish, shop: Snapshot | None = None) -> Shelf:
         """Decide on at most wish.n products for a pseudonym.
 
@@ -109,7 +124,8 @@ class Answers:
         shop = shop or self.keeper.current
         if not len(shop.matrix.product_ids):
             raise ApiError(503, "empty_catalogue", f"Shop '{self.home.shop}' has no products: bring some and run `make features`.")
-        return self.recommender.shelf(shop, self.user(user_id), user_id, wish, shop.now(), self._clock)
+        user, unread = self.user_in_time(user_id)
+        return self.recommender.shelf(shop, user, user_id, wish, shop.now(), self._clock, unread)
 
     def write(
         self,
@@ -123,7 +139,34 @@ class Answers:
         tone: str | None = None,
         personalised: bool = True,
     ) -> list[Written]:
-        """Checked copy, `n` variants per product (or `n` articles about all of them); less where nothing can be said of a product."""
+        """Checked copy, `n` variants per product (or `n` articles about all of them); less where nothing can be said of a product. Waits for the
+        writer as long as it takes."""
+        return self._write(self.composer, shop, user, profile, product_ids, channel, language, n, tone, personalised)
+
+    def write_in_time(
+        self, shop: Snapshot, user: UserRow | None, profile: Profile, product_ids: Sequence[str], channel: str, language: str, **asked: Any
+    ) -> tuple[list[Written], tuple[str, ...]]:
+        """`write`, by templates alone where the writer takes longer than STORYSHELF_WRITE_TIMEOUT_S; and the fallback's name where it was taken."""
+        about = (shop, user, profile, product_ids, channel, language)
+        try:
+            return self._writes.run(lambda: self._write(self.composer, *about, **asked)), ()
+        except TimeoutError:
+            log.error("The writer did not answer in time: templates take its place.")
+            return self._write(self.templates, *about, **asked), ("slow_writer",)
+
+    def _write(
+        self,
+        composer: Composer,
+        shop: Snapshot,
+        user: UserRow | None,
+        profile: Profile,
+        product_ids: Sequence[str],
+        channel: str,
+        language: str,
+        n: int = 1,
+        tone: str | None = None,
+        personalised: bool = True,
+    ) -> list[Written]:
         price = shop.matrix.column("product_price")
         books = [shop.catalogue.ledger(product, number(price[shop.matrix.index[product]])) for product in product_ids]
         request = ComposeRequest(
@@ -131,7 +174,7 @@ class Answers:
             seed=self._random.getrandbits(31),
         )  # fmt: skip
         with self._clock.stage(f"write_{channel}"):
-            written = self.composer.compose(request)
+            written = composer.compose(request)
         for each in written:
             metrics.TEXTS.labels(each.channel, each.language, each.backend).inc()
         return written
@@ -234,7 +277,7 @@ class Answers:
         shop = self.keeper.current
         shelf = self.shelf(self.pseudonyms.user(asked.user_id), _wish(asked, request_id), shop)
         language = self.language(asked.language, shelf.profile)
-        written = self.write(
+        written, slow = self.write_in_time(
             shop, shelf.user, shelf.profile, [item.product_id for item in shelf.items], FEED_CHANNEL, language,
             tone=asked.tone, personalised=asked.copy_arm == "personalised",
         )  # fmt: skip
@@ -243,7 +286,7 @@ class Answers:
             contracts.FeedItem(**self._fields(shop, item), written=variant(each) if (each := by_product.get(item.product_id)) else None)
             for item in shelf.items
         ]
-        degraded = copy_degraded(written, len(items))
+        degraded = (*copy_degraded(written, len(items)), *slow)
         decision = self.decision(
             request_id, "feed", asked.surface, asked.n, shop, shelf, contents(written), degraded, _since(began), _arm(asked.policy, asked.copy_arm)
         )
@@ -264,14 +307,15 @@ class Answers:
             details = [{"product_id": product} for product in unknown]
             raise ApiError(404, "unknown_product", f"The catalogue has no product '{unknown[0]}'.", details)
         user_id = self.pseudonyms.user(asked.user_id)
-        user = self.user(user_id)
+        user, unread = self.user_in_time(user_id)
         profile = self.recommender.profile(user, user_id)
         language = self.language(asked.language, profile)
-        written = self.write(
+        written, slow = self.write_in_time(
             shop, user, profile, products, asked.channel, language, n=asked.n, tone=asked.tone, personalised=asked.copy_arm == "personalised"
         )
         wanted = asked.n if asked.channel == "article" else asked.n * len(products)
-        degraded = (*(() if user or asked.copy_arm == "plain" else ("new_user",)), *copy_degraded(written, wanted))
+        unknown_user = () if user or asked.copy_arm == "plain" else ("user_unavailable" if unread else "new_user",)
+        degraded = (*unknown_user, *copy_degraded(written, wanted), *slow)
         self._keep(
             Decision(
                 request_id=request_id, at=shop.now(), kind="content", surface=asked.channel, user_id=user_id, n=asked.n, models=self.models,

@@ -143,9 +143,7 @@ def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
             raise ApiError(401, "unauthorized", "Send the service's key in the header X-API-Key.")
 
     guarded = [Depends(key)]
-    errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": contracts.ErrorResponse} for code in (400, 401, 404, 413, 415, 422, 500, 503)
-    }
+    errors: dict[int | str, dict[str, Any]] = {code: {"model": contracts.ErrorResponse} for code in (400, 401, 404, 413, 415, 422, 500, 503)}
 
     @app.post("/v1/recommendations", response_model=contracts.RecommendationsResponse, responses=errors, tags=["shelf"])
     async def recommendations(asked: contracts.RecommendationsRequest, request: Request, answers: Answers = Ready) -> Response:

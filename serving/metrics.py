@@ -28,7 +28,10 @@ EVENTS = Counter("storyshelf_events", "Posted events by type and outcome.", ["ev
 TEXTS = Counter("storyshelf_texts", "Texts written, by channel, language and backend.", ["channel", "language", "backend"], registry=REGISTRY)
 JOURNAL_WRITTEN = Gauge("storyshelf_journal_written", "Decisions on disk since start.", registry=REGISTRY, multiprocess_mode="sum")
 JOURNAL_DROPPED = Gauge(
-    "storyshelf_journal_dropped", "Decisions not kept, disk too slow or not writable as JSON, since start.", registry=REGISTRY, multiprocess_mode="sum"
+    "storyshelf_journal_dropped",
+    "Decisions not kept, disk too slow or not writable, since start.",
+    registry=REGISTRY,
+    multiprocess_mode="sum",
 )
 MODELS = Gauge("storyshelf_model_info", "1 for each model in use.", ["model", "version"], registry=REGISTRY, multiprocess_mode="livemax")
 FEATURES = Gauge(
@@ -45,9 +48,9 @@ def text() -> bytes:
         return generate_latest(REGISTRY)
     for worker in _workers(Path(folder)):
         if not Path(f"/proc/{worker}").exists():
-            mark_process_dead(worker, folder)
+            mark_process_dead(worker, folder)  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, folder)
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
     registry.register(_Memory(Path(folder)))
     return generate_latest(registry)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.journal import Reason
-from feature_repo.online import NO_HISTORY, NO_INTERESTS, UserRow, ranker_matrix
+from feature_repo.online import NO_INTERESTS, UserRow, ranker_matrix
 from serving import reasons
 from serving.reasons import Shown
 from serving.snapshot import Snapshot
@@ -108,16 +108,18 @@ class Recommender:
     candidates: int
     rules: ShelfPolicy
     retrieved: int = 0
+    retrieve_timeout_s: float = math.inf
 
-    def shelf(self, shop: Snapshot, user: UserRow | None, user_id: str, wish: Wish, now: datetime, clock: StageClock) -> Shelf:
-        """At most wish.n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf."""
+    def shelf(self, shop: Snapshot, user: UserRow | None, user_id: str, wish: Wish, now: datetime, clock: StageClock, unread: bool = False) -> Shelf:
+        """At most wish.n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf, and so does one
+        whose features could not be read (`unread`)."""
         with clock.stage("profile"):
             profile = self.profile(user, user_id)
-        degraded: tuple[str, ...] = () if user or wish.policy == "popular" else ("new_user",)
+        degraded: tuple[str, ...] = () if user or wish.policy == "popular" else ("user_unavailable" if unread else "new_user",)
         if shop.stale_embedding:
             degraded += ("stale_embedding",)
         if user is None or wish.policy == "popular":
-            return self._popular(shop, user, profile, wish, now, degraded, clock)
+            return self._popular(shop, user, profile, wish, degraded, clock)
         return self._ranked(shop, user, profile, wish, now, degraded, clock)
 
     def profile(self, user: UserRow | None, user_id: str) -> Profile:
@@ -133,10 +135,14 @@ class Recommender:
         rules = wish.bound(self.rules)
         with clock.stage("retrieve"):
             count = max(self.candidates, 2 * wish.n)
-            found = shop.retrievers.retrieve(user.history, now, count, user.interests, user.circle, self.retrieved)
+            ends = perf_counter() + self.retrieve_timeout_s
+            found = shop.retrievers.retrieve(user.history, now, count, user.interests, user.circle, self.retrieved, lambda: perf_counter() < ends)
             rows = shop.row_of[found.index]
             here = rows >= 0
             rows, asked, ranks = rows[here], found.scores[here], found.ranks[here]
+        if not len(rows):
+            return self._popular(shop, user, profile, wish, (*degraded, "empty_retrieval"), clock)
+        degraded += ("partial_retrieval",) if found.left_out else ()
         with clock.stage("features"):
             features = ranker_matrix(user, shop.matrix, rows, now.timestamp(), self.profiles.weights, asked, ranks)
         with clock.stage("score"):
@@ -151,24 +157,33 @@ class Recommender:
             user, profile, "default", items, rows, scores, features, self.ranker.feature_names, degraded + _short(items, wish, shop), choice, rules
         )
 
-    def _popular(
-        self, shop: Snapshot, user: UserRow | None, profile: Profile, wish: Wish, now: datetime, degraded: tuple[str, ...], clock: StageClock
-    ) -> Shelf:
-        """What everybody buys, in stock and within the price bounds, whoever asks: the other rules speak of a shopper or of a spread."""
-        own = wish.bound(self.rules)
+    def _popular(self, shop: Snapshot, user: UserRow | None, profile: Profile, wish: Wish, degraded: tuple[str, ...], clock: StageClock) -> Shelf:
+        """What everybody buys, in stock and within the price bounds. The other rules speak of a spread, or of a shopper: they hold where this shelf
+        only stands in for the shopper's own."""
+        own, instead = wish.bound(self.rules), user is not None and wish.policy != "popular"
         rules = replace(NO_RULES, hide_sold_out=own.hide_sold_out, min_price=own.min_price, max_price=own.max_price)
+        if instead:
+            rules = replace(rules, hide_bought=own.hide_bought, hide_disliked=own.hide_disliked)
         with clock.stage("retrieve"):
-            popularity = shop.retrievers.retrievers["popular"].scores(shop.retrievers.query(NO_HISTORY, now, NO_INTERESTS))
-            order = np.argsort(-popularity, kind="stable").astype(np.int32)
-            order = order[shop.row_of[order] >= 0][: max(self.candidates, 2 * wish.n)]
-            rows, scores = shop.row_of[order], np.asarray(popularity[order], np.float32)
+            rows, scores = self._most_popular(shop, max(self.candidates, 2 * wish.n))
         with clock.stage("rules"):
-            choice = choose(rules, scores, _offers(shop, rows), wish.n, repeat_buying=True, random=draw_of(wish.decision))
+            offers = self._offers(shop, user, rows, rules) if user is not None and instead else _offers(shop, rows)
+            repeat = shop.retrievers.repeat_buying or not instead
+            choice = choose(rules, scores, offers, wish.n, repeat, draw_of(wish.decision))
         products = len(shop.matrix.product_ids)
         told = [reasons.popular_reason(place + 1 if scores[place] > 0 else products, products) for place in choice.places.tolist()]
         items = _items(shop, choice, rows, scores, told)
         nothing = np.zeros((len(rows), 0), np.float32)
         return Shelf(user, profile, "popular", items, rows, scores, nothing, (), degraded + _short(items, wish, shop), choice, rules)
+
+    def _most_popular(self, shop: Snapshot, count: int) -> tuple[Index, Floats]:
+        """Rows of at most `count` products, the most popular first, and their popularity."""
+        order, popularity = shop.retrievers.popular()
+        for some in (order[: 4 * count], order):
+            here = some[shop.row_of[some] >= 0][:count]
+            if len(here) == count:
+                break
+        return shop.row_of[here], np.asarray(popularity[here], np.float32)
 
     def _offers(self, shop: Snapshot, user: UserRow, rows: Index, rules: ShelfPolicy) -> Offers:
         """What the rules read of the candidates at `rows`; of the text and the interest only where the spread reads them."""

@@ -23,7 +23,10 @@ class ServingSettings(Settings):
     bundle: Path = Field(Path(), description="Folder of the models to serve; `make serve` sets it inside a bento.")
     candidates: int = Field(200, ge=10, le=2000, description="Products that the retrievers hand to the ranker for one request.")
     retrieved: int = Field(
-        0, ge=0, le=5000, description="Products that each retriever proposes for one request, of which the ranker sees STORYSHELF_CANDIDATES; 0: as many."
+        0,
+        ge=0,
+        le=5000,
+        description="Products that each retriever proposes; of all of them the ranker sees STORYSHELF_CANDIDATES. 0: as many as these.",
     )
     hide_sold_out: bool = Field(ShelfPolicy.hide_sold_out, description="Leave out what is sold out; an unknown stock counts as in stock.")
     hide_bought: bool = Field(

@@ -1,7 +1,7 @@
-"""Fits the models of the synthetic shop on a sample of its users and registers them as champions; what is packed and served is then a release like any.
+"""Fits the models of the synthetic shop on a sample of its users and registers them: what is packed and served is then a release like any.
 
-All eight retrievers over all products, a ranker of 200 trees on all features, and a writer hardly trained, for no figure here is about copy. The sample
-keeps it to minutes; at serving time only sizes count, and these are the shop's.
+All eight retrievers over all products, a ranker of 200 trees on all features, and a writer hardly trained, for no figure here is about copy. The
+sample keeps it to minutes; at serving time only sizes count, and these are the shop's.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from feature_repo.home import ShopHome
 from feature_repo.online import ProductMatrix, UserReader, UserRow, ranker_matrix
@@ -26,6 +27,8 @@ from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.sequential import Sequential, SequentialParams
 from training.retrieval.train import COUNTED, Fitter
 from training.settings import TrainingSettings
+
+Floats = NDArray[np.float32]
 
 FITTED_ON = 40_000
 """Users whose acts the retrievers are fitted on."""
@@ -72,7 +75,9 @@ def _rows(
     random, reader, now = np.random.default_rng(size.seed), UserReader(home), AS_OF.timestamp()
     pseudonyms = home.pseudonyms(TrainingSettings(home=home.root.parent, shop=home.shop))
     row_of = np.array([matrix.index[product] for product in retrievers.product_ids.tolist()], np.int32)
-    parts, relevance, group = [], [], []
+    parts: list[Floats] = []
+    relevance: list[Floats] = []
+    group: list[NDArray[np.int64]] = []
     for number in range(max(0, min(FITTED_ON, size.users - GROUPS)), size.users):
         user = reader.read(pseudonyms.user(shop_user(number)), now)
         if user is None or len(user.history.products) <= HELD_BACK:

@@ -235,7 +235,8 @@ def _share(taken: Array) -> Array:
 
 def _interests(size: Size, goods: Goods, acts: Acts, random: np.random.Generator) -> dict[str, Any]:
     """Views and purchases by category and brand, the strongest INTEREST_SIZE; ties for some users, a stated like or dislike for few."""
-    keys = np.array([*(f"category:{category_name(n)}" for n in range(size.categories)), *(f"brand:{brand_name(n)}" for n in range(size.brands))], object)
+    categories, brands = (f"category:{category_name(n)}" for n in range(size.categories)), (f"brand:{brand_name(n)}" for n in range(size.brands))
+    keys = np.array([*categories, *brands], object)
     code = np.r_[acts.user * len(keys) + goods.category[acts.product], acts.user * len(keys) + size.categories + goods.brand[acts.product]]
     faded, last = np.exp2((acts.at - AS_OF.timestamp()) / (60 * 86_400)), np.r_[acts.at, acts.at]
     places, where = np.unique(code, return_inverse=True)

@@ -1,9 +1,9 @@
 """What groups of features added to a score: SHAP values of trees, exact, looked up in tables that are made once.
 
-The SHAP values of a tree (path-dependent TreeSHAP, Lundberg et al. 2018, arXiv 1802.03888) depend on a row only by which way it would go at each node.
-For a subtree near the leaves, with the nodes above it, that is a few yes-or-no answers, and for each combination of answers the values of its leaves
-together can be added up beforehand; Yang's Fast TreeSHAP v2 (2021, arXiv 2109.09847) does so leaf by leaf. A tree of depth 6 becomes 16 look-ups
-where the algorithm walks 64 leaves. Since nobody asks for single features, the tables hold the sums over the groups that are asked about.
+The SHAP values of a tree (path-dependent TreeSHAP, Lundberg et al. 2018, arXiv 1802.03888) depend on a row only by which way it would go at each
+node. For a subtree near the leaves, with the nodes above it, that is a few yes-or-no answers, and for each combination of answers the values of its
+leaves together can be added up beforehand; Yang's Fast TreeSHAP v2 (2021, arXiv 2109.09847) does so leaf by leaf. A tree of depth 6 becomes 16
+look-ups where the algorithm walks 64 leaves. Since nobody asks for single features, the tables hold the sums over the groups that are asked about.
 """
 
 import json
@@ -159,9 +159,10 @@ def _turn(tree: _Tree, node: int, below: Sequence[int]) -> bool:
 
 
 def _shapley(share: Doubles, patterns: NDArray[np.int64]) -> Doubles:
-    """float64[patterns, k]: what each of k features adds to a leaf of value 1, where bit i of a pattern says that the row meets feature i's conditions.
+    """float64[patterns, k]: what each of k features adds to a leaf of value 1; bit i of a pattern says that the row meets feature i's conditions.
 
-    `share` float64[k]: of the training rows, how many go on along the path at the feature's nodes. Sums over coalitions as coefficients of polynomials.
+    `share` float64[k]: of the training rows, how many go on along the path at the feature's nodes. Sums over coalitions are coefficients of
+    polynomials.
     """
     k = len(share)
     met = (patterns[:, None] >> np.arange(k) & 1).astype(np.float64)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query, best_of
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,19 @@ class Popular:
         return self.popularity
 
     def best(self, query: Query, depth: int, barred: Index) -> Proposals:
-        order = self._order[: depth + len(barred)]
+        order = self.order[: min(depth + len(barred), self._proposed)]
         if len(barred):
             order = order[~np.isin(order, barred)]
         return order[:depth], self.popularity[order[:depth]]
 
     @cached_property
-    def _order(self) -> Index:
-        """All products with a popularity, the most popular first: the same for every user, so it is made once."""
-        return best_of(np.arange(len(self.popularity)), self.popularity, len(self.popularity))[0]
+    def order(self) -> Index:
+        """int32[n], the most popular first, equal ones in the order of products: the same for every user, so it is made once."""
+        return np.argsort(-self.popularity, kind="stable").astype(np.int32)
+
+    @cached_property
+    def _proposed(self) -> int:
+        return int((self.popularity > 0).sum())
 
     def over(self, products: Products) -> "Popular":
         return Popular(np.pad(self.popularity, (0, len(products) - len(self.popularity))))
