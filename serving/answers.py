@@ -1,5 +1,6 @@
 """One method per question: reads the request, decides, writes the decision to the journal, answers. No HTTP in here."""
 
+import asyncio
 import logging
 import math
 import random
@@ -71,7 +72,7 @@ class Answers:
         self.shop_config: ShopConfig = config(home)
         self.models = dict(release.versions)
         self._consent: Consent | None = None
-        self._random = random.Random()
+        self._random, self._sample = random.Random(), np.random.default_rng()
         self._lock = threading.Lock()
         self._clock = StageClock(metrics.observe_stage)
 
@@ -112,8 +113,14 @@ class Answers:
         try:
             return self._reads.run(lambda: self.user(user_id)), False
         except Exception as error:  # whatever a store raises: a shelf can be made without it
-            log.error("A shopper's features can't be read, the popular shelf is shown: %s", error or type(error).__name__)
-            return None, True
+            return _unread(error)
+
+    async def user_awaited(self, user_id: str) -> tuple[UserRow | None, bool]:
+        """`user_in_time` for an event loop."""
+        try:
+            return await self._reads.wait(lambda: self.user(user_id)), False
+        except Exception as error:  # the same
+            return _unread(error)
 
     def shelf(self, user_id: str, wish: Wish, shop: Snapshot | None = None) -> Shelf:
         """Decide on at most wish.n products for a pseudonym.
@@ -121,10 +128,11 @@ class Answers:
         Raises:
             ApiError: the shop has no products (503, empty_catalogue).
         """
-        shop = shop or self.keeper.current
+        return self._shelf(user_id, wish, shop or self.keeper.current, *self.user_in_time(user_id))
+
+    def _shelf(self, user_id: str, wish: Wish, shop: Snapshot, user: UserRow | None, unread: bool) -> Shelf:
         if not len(shop.matrix.product_ids):
             raise ApiError(503, "empty_catalogue", f"Shop '{self.home.shop}' has no products: bring some and run `make features`.")
-        user, unread = self.user_in_time(user_id)
         return self.recommender.shelf(shop, user, user_id, wish, shop.now(), self._clock, unread)
 
     def write(
@@ -218,7 +226,7 @@ class Answers:
             models=self.models,
             user_features=user_features(shelf.user),
             product_matrix_version=shop.matrix.version,
-            candidate_ids=[str(product) for product in shop.matrix.product_ids[shelf.rows]],
+            candidate_ids=shop.matrix.product_ids[shelf.rows].tolist(),
             feature_names=shelf.feature_names,
             policy=shelf.policy,
             degraded=tuple(dict.fromkeys((*shelf.degraded, *degraded))),
@@ -236,10 +244,9 @@ class Answers:
         price = shop.matrix.column("product_price")
         category = shop.matrix.texts["product_category"]
         items = []
-        for place, row in enumerate(shelf.rows):
-            item = shown.get(place)
-            if item is None and self._random.random() >= self.settings.journal_sample_share:
-                continue
+        sampled = np.flatnonzero(self._sample.random(len(shelf.rows)) < self.settings.journal_sample_share).tolist()
+        for place in sorted({*shown, *sampled}):
+            row, item = int(shelf.rows[place]), shown.get(place)
             items.append(
                 Item(
                     product_id=str(shop.matrix.product_ids[row]),
@@ -261,16 +268,39 @@ class Answers:
 
     def recommendations(self, asked: contracts.RecommendationsRequest, request_id: str, personal: bool = True) -> contracts.RecommendationsResponse:
         """A shelf; unless `personal`, its reasons speak of the products alone."""
-        began = time.perf_counter()
+        began, user_id = time.perf_counter(), self.pseudonyms.user(asked.user_id)
+        found = self._recommended(asked, request_id, personal, user_id, *self.user_in_time(user_id), began)
+        return contracts.RecommendationsResponse.model_validate(found)
+
+    async def recommend(self, asked: contracts.RecommendationsRequest, request_id: str, personal: bool, turn: asyncio.Lock) -> dict[str, Any]:
+        """`recommendations` for an event loop, as JSON's values: the user is read meanwhile, all else is computed here, one after the other."""
+        began, user_id = time.perf_counter(), self.pseudonyms.user(asked.user_id)
+        user, unread = await self.user_awaited(user_id)
+        waited = time.perf_counter()
+        async with turn:
+            metrics.observe_stage("wait", time.perf_counter() - waited)
+            return self._recommended(asked, request_id, personal, user_id, user, unread, began)
+
+    def _recommended(
+        self,
+        asked: contracts.RecommendationsRequest,
+        request_id: str,
+        personal: bool,
+        user_id: str,
+        user: UserRow | None,
+        unread: bool,
+        began: float,
+    ) -> dict[str, Any]:
+        """The fields of a RecommendationsResponse; the decision is in the journal."""
         shop = self.keeper.current
-        shelf = self.shelf(self.pseudonyms.user(asked.user_id), _wish(asked, request_id), shop)
+        shelf = self._shelf(user_id, _wish(asked, request_id), shop, user, unread)
         if not personal:
             shelf = replace(shelf, items=tuple(replace(item, reasons=impersonal(item.reasons)) for item in shelf.items))
-        answer = contracts.RecommendationsResponse(
-            request_id=request_id, items=self._shown(shop, shelf), models=self.models, degraded=list(shelf.degraded), policy=shelf.policy,
-        )  # fmt: skip
-        self._keep(self.decision(request_id, "recommendations", asked.surface, asked.n, shop, shelf, latency_ms=_since(began)))
-        return answer
+        with self._clock.stage("answer"):
+            items = [self._fields(shop, item) for item in shelf.items]
+        with self._clock.stage("journal"):
+            self._keep(self.decision(request_id, "recommendations", asked.surface, asked.n, shop, shelf, latency_ms=_since(began)))
+        return {"request_id": request_id, "items": items, "models": self.models, "degraded": list(shelf.degraded), "policy": shelf.policy}
 
     def feed(self, asked: contracts.FeedRequest, request_id: str) -> contracts.FeedResponse:
         began = time.perf_counter()
@@ -450,16 +480,13 @@ class Answers:
                 metrics.PLACES.labels(item.rule).inc()
         self.journal.record(decision)
 
-    def _shown(self, shop: Snapshot, shelf: Shelf) -> list[contracts.ShelfItem]:
-        return [contracts.ShelfItem(**self._fields(shop, item)) for item in shelf.items]
-
     def _fields(self, shop: Snapshot, item: Any) -> dict[str, Any]:
         row = item.row
         return {
             "product_id": item.product_id,
             "score": item.score,
             "rank": item.rank,
-            "reasons": [contracts.Why(code=each.code, text=each.text, text_zh=each.text_zh) for each in item.reasons],
+            "reasons": [{"code": each.code, "text": each.text, "text_zh": each.text_zh} for each in item.reasons],
             "title": shop.matrix.texts["product_title"][row],
             "title_zh": shop.catalogue.text(item.product_id, "title_zh"),
             "category": shop.matrix.texts["product_category"][row],
@@ -473,6 +500,11 @@ class Answers:
 
 def _wish(asked: contracts.RecommendationsRequest | contracts.FeedRequest, request_id: str) -> Wish:
     return Wish(asked.n, asked.policy, request_id, asked.min_price, asked.max_price)
+
+
+def _unread(error: Exception) -> tuple[None, bool]:
+    log.error("A shopper's features can't be read, the popular shelf is shown: %s", str(error) or type(error).__name__)
+    return None, True
 
 
 def _kept_off_by(shelf: Shelf, place: int) -> str:
@@ -515,7 +547,8 @@ def user_features(user: UserRow | None) -> dict[str, Any]:
     if user is None:
         return {}
     interests = {"interest_keys": list(user.interests.keys), "interest_signals": np.asarray(user.interests.signals).ravel()}
-    return {**{name: number(value) for name, value in {**user.values(), **user.at}.items()}, **user.texts, **interests}
+    numbers = {**user.values(), **user.at}
+    return {**{name: None if math.isnan(value) else value for name, value in numbers.items()}, **user.texts, **interests}
 
 
 def number(value: Any) -> float | None:

@@ -7,6 +7,7 @@ counters, histograms and requests in flight are sums over the workers. Memory is
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -75,5 +76,8 @@ def _workers(folder: Path) -> set[int]:
     return {int(found[1]) for file in folder.glob("*.db") if (found := re.search(r"_(\d+)\.db$", file.name))}
 
 
+_stage = cache(STAGES.labels)
+
+
 def observe_stage(stage: str, seconds: float) -> None:
-    STAGES.labels(stage).observe(seconds)
+    _stage(stage).observe(seconds)

@@ -1,5 +1,6 @@
 """Waits for something that may hang, but not for long, and not for two of them."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,6 +40,18 @@ class Patience:
                 self._give_up(future)
                 raise TimeoutError(f"no answer within {self.timeout_s:g} s") from None
             return future.result()  # it ended just now, or raised this by itself
+
+    async def wait(self, call: Callable[[], Found]) -> Found:
+        """`run` for an event loop, which goes on meanwhile."""
+        if self._given_up:
+            raise TimeoutError("an earlier call has not ended yet")
+        future = self._threads.submit(call)
+        here = asyncio.wrap_future(future)
+        done, _ = await asyncio.wait((here,), timeout=self.timeout_s)
+        if not done:
+            self._give_up(future)
+            raise TimeoutError(f"no answer within {self.timeout_s:g} s")
+        return here.result()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

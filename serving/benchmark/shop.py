@@ -167,7 +167,8 @@ def _write_tables(home: ShopHome, goods: Goods) -> None:
 def _titles(goods: Goods) -> Array:
     numbers = np.arange(len(goods.ids))
     materials, kinds = np.array(_MATERIALS, object), np.array(_KINDS, object)
-    return materials[numbers % len(_MATERIALS)] + " " + kinds[goods.category % len(_KINDS)] + " " + numbers.astype(str).astype(object)
+    titles: Array = materials[numbers % len(_MATERIALS)] + " " + kinds[goods.category % len(_KINDS)] + " " + numbers.astype(str).astype(object)
+    return titles
 
 
 def _path(category: Array) -> tuple[Array, Array]:
@@ -184,7 +185,7 @@ def _brands(goods: Goods) -> Array:
 def _products(goods: Goods) -> pd.DataFrame:
     names, paths = _path(goods.category)
     empty = TABLES["products"].empty().reindex(range(len(goods.ids)))
-    filled = {"product_id": goods.ids, "title": _titles(goods), "category": names, "category_path": paths, "brand": _brands(goods)}
+    filled: dict[str, Any] = {"product_id": goods.ids, "title": _titles(goods), "category": names, "category_path": paths, "brand": _brands(goods)}
     filled |= {"price": goods.price, "currency": "EUR", "stock": 10, "valid_from": pd.Timestamp(AS_OF - timedelta(days=300))}
     return empty.assign(**filled).astype({column.name: column.pandas_dtype for column in TABLES["products"].columns})
 

@@ -40,10 +40,14 @@ class Ranker:
 
     def score(self, matrix: Floats, categories: Names) -> Floats:
         """float32[n, F], and the categories of the rows' products str[n] -> float32[n]; no rows give no scores."""
+        return self.score_with(matrix, self.blend.lifts_of(categories))
+
+    def score_with(self, matrix: Floats, lifts: Floats) -> Floats:
+        """`score`, where the blend's lifts of the rows' categories are known, float32[n]."""
         if not len(matrix):
             return np.zeros(0, np.float32)
         found = np.asarray(self.booster.inplace_predict(matrix, validate_features=False, predict_type="margin"), np.float32)
-        return found + self.blend.added(matrix, self.feature_names, categories)
+        return found + self.blend.added_with(matrix, self.feature_names, lifts)
 
     def contributions(self, matrix: Floats) -> Floats:
         """What each feature added to each score, float32[n, F]; exact, meant for the few rows returned.
