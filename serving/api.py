@@ -23,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_repo import logs
@@ -403,13 +404,18 @@ class _Shortcut:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        parts = [message async for message in request.stream()]
-        body = b"".join(parts)
+        body, failed = b"", None
+        try:
+            body = b"".join([part async for part in request.stream()])
+        except (HTTPException, ClientDisconnect) as error:
+            failed = error
 
         async def again() -> Message:
+            if failed is not None:
+                raise failed
             return {"type": "http.request", "body": body, "more_body": False}
 
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        if failed is None and request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
             try:
                 asked = contracts.RecommendationsRequest.model_validate_json(body)
                 answer = await self.state.answers.recommend(asked, logs.request_id.get(), self.state.has_key(request), self.state.turn)
