@@ -68,8 +68,8 @@ class Build:
             )
         if (kept := about["online"]) != (wanted := _online_kind(folder)):
             raise FeatureRepoError(
-                f"The features of shop '{home.shop}' lie in {kept}, and STORYSHELF_ONLINE_STORE asks for {wanted}: run `make features SHOP={home.shop}`, "
-                "or set it as it was."
+                f"The features of shop '{home.shop}' lie in {kept}, and STORYSHELF_ONLINE_STORE asks for {wanted}: "
+                f"run `make features SHOP={home.shop}`, or set it as it was."
             )
         for name, declared in fingerprints().items():
             if (built := about["services"].get(name)) != declared:

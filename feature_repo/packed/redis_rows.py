@@ -97,7 +97,7 @@ class RedisRows:
         pipeline.execute()
 
     def read(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Found]:
-        asked = [("HMGET", self._hash(view), *keys) for view, keys in wanted if keys]
+        asked: list[tuple[Any, ...]] = [("HMGET", self._hash(view), *keys) for view, keys in wanted if keys]
         try:
             answers = self._ask(asked)
         except self._lost:  # the server was started anew, or has closed an idle connection
@@ -109,7 +109,7 @@ class RedisRows:
         left = iter(answers)
         return [next(left) if keys else [] for _, keys in wanted]
 
-    def _ask(self, commands: Sequence[tuple[str | bytes, ...]]) -> list[Found]:
+    def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Found]:
         """All answers in one round trip, over this thread's own connection: half the work of the client's pipeline."""
         held = getattr(self._local, "connection", None)
         if held is None:

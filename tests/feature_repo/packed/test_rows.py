@@ -203,7 +203,7 @@ def test_a_redis_that_comes_back_is_read_on_and_one_that_does_not_is_named() -> 
         rows._local.connection._sock.shutdown(2)  # as an idle time-out of the server or a proxy does
         assert number(rows) == 1
     for _ in range(2):
-        with pytest.raises(PackedError, match="Redis does not answer at 127.0.0.1:.*ConnectionError"):
+        with pytest.raises(PackedError, match=r"Redis does not answer at 127\.0\.0\.1:.*ConnectionError"):
             number(rows)
     with pytest.raises(PackedError, match="Redis does not answer"):
         rows.declare("v")
