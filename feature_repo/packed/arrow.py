@@ -19,7 +19,9 @@ from feast.value_type import ValueType
 from numpy.typing import NDArray
 
 from .errors import PackedError
-from .layout import NO_TIME, Bytes2, Flags, Layout, Slot, body, stamps
+from .layout import Bytes2, Flags, Layout
+from .moments import stamps
+from .slots import NO_TIME, Slot, body
 
 Int64s = NDArray[np.int64]
 _SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}

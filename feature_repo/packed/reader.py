@@ -3,6 +3,7 @@
     reader = PackedReader(store, store.get_feature_service("ranker_v1"))      # or ["view:feature", ...]
     found = reader.read({"user_id": ["u1"] * 200, "product_id": products})
     found.values["product_price"], found.missing["product_price"]              # float64[200], bool[200]
+    reader.one({"user_id": "u1"})["user_views_7d"]                              # a number, or None for a missing one
 
 Nothing is kept between two reads but the layout of the rows and the connection.
 """
@@ -11,7 +12,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from feast.value_type import ValueType
 from numpy.typing import NDArray
 
 from .errors import PackedError
-from .layout import Flags, Heads, Layout, Slot, taken
-from .store import PackedOnlineStore, alive, view_name
+from .layout import Flags, Heads, Layout
+from .moments import alive, moment_of
+from .slots import Slot, taken
+from .store import PackedOnlineStore, view_name
 
 _NUMBER: Mapping[ValueType, tuple[str, int]] = {
     ValueType.INT32: ("<i", Wire.INT32),
@@ -124,14 +127,43 @@ class PackedReader:
         ]
         return hashlib.sha256("\n".join(shape).encode()).hexdigest()[:12]
 
-    def read(self, entities: Mapping[str, Sequence[Any]]) -> Answer:
+    def one(self, entity: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
+        """The features of one row as Python values (numbers, texts, arrays of numbers, lists), None for a missing one: without arrays of one element.
+
+        Args:
+            now: what times to live are measured by; by default the store's clock.
+
+        Raises:
+            PackedError: a join key is not there.
+        """
+        self._require(entity)
+        wanted = [(part.name, part.keys([[entity[asked]] for _, asked, _ in part.joins])) for part in self.parts]
+        found: dict[str, Any] = {}
+        for part, (row,) in zip(self.parts, self.rows.read(wanted), strict=True):
+            if row is None or row[16:24] != part.layout.schema or (part.ttl and moment_of(row) < (now or self.now()) - part.ttl):
+                found.update(dict.fromkeys(part.shown))
+            else:
+                found.update(zip(part.shown, part.layout.values(row, part.slots), strict=True))
+        return found
+
+    def now(self) -> datetime:
+        """The store's clock, by which times to live are measured."""
+        return self.packed.now(self.store.config)
+
+    def _require(self, entities: Mapping[str, Any]) -> None:
+        if lacking := {asked for part in self.parts for _, asked, _ in part.joins} - entities.keys():
+            raise PackedError(f"No values for {', '.join(sorted(lacking))}: the features are looked up by them.")
+
+    def read(self, entities: Mapping[str, Sequence[Any]], now: datetime | None = None) -> Answer:
         """One row per place of the entities' columns, which are all of one length.
+
+        Args:
+            now: what times to live are measured by; by default the store's clock.
 
         Raises:
             PackedError: a join key is not among the entities.
         """
-        if lacking := {asked for part in self.parts for _, asked, _ in part.joins} - entities.keys():
-            raise PackedError(f"No values for {', '.join(sorted(lacking))}: the features are looked up by them.")
+        self._require(entities)
         wanted, places = [], []
         looked_up: dict[Joins, tuple[list[bytes], NDArray[np.int64] | None]] = {}  # views of one entity share their keys
         for part in self.parts:
@@ -146,7 +178,7 @@ class PackedReader:
         for part, rows, place in zip(self.parts, self.rows.read(wanted), places, strict=True):
             heads, kept, found = part.heads(rows)
             if part.ttl:
-                found[~alive(heads.at, part.ttl, self.packed.now(self.store.config))[found]] = -1
+                found[~alive(heads.at, part.ttl, now or self.now())[found]] = -1
             if place is not None:
                 found = found[place]
             chosen = Heads(part.layout, heads.raw[found])

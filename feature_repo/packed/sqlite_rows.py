@@ -30,7 +30,7 @@ or (substr(excluded.row, 1, 8) = substr(row, 1, 8)
 
 class SqliteRows:
     """The file; one connection per thread, opened anew when another file was put in its place. `number` grows with each write: what changed last
-    is last.
+    is last. A write makes the file, a read never does; of a file that was deleted whoever has read it reads on.
 
     `bulk`: the file is new and nobody reads it yet, so writes need not survive a crash; `settle` ends that.
     """
@@ -60,6 +60,12 @@ class SqliteRows:
             self._local.identity = now if now is not None else _identity(self.path)
         found: sqlite3.Connection = self._local.connection
         return found
+
+    def _reading(self) -> sqlite3.Connection | None:
+        """`connection` of a file that is there, or was when it was opened; None if there is none."""
+        if _identity(self.path) is not None:
+            return self.connection()
+        return self._local.connection if getattr(self._local, "identity", None) is not None else None
 
     def _prepare(self, opened: sqlite3.Connection, new: bool) -> None:
         if self.bulk:
@@ -110,7 +116,9 @@ class SqliteRows:
         return [self._read(view, keys) for view, keys in wanted]
 
     def _read(self, view: str, keys: Sequence[bytes]) -> Found:
-        connection = self.connection()
+        connection = self._reading()
+        if connection is None:
+            return [None] * len(keys)
         found: dict[bytes, bytes] = {}
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
@@ -133,8 +141,11 @@ class SqliteRows:
             yield [key for (key,) in some]
 
     def _all(self, view: str, columns: str, size: int) -> Iterator[list[tuple[bytes, ...]]]:
+        connection = self._reading()
+        if connection is None:
+            return
         try:
-            cursor = self.connection().execute(f"select {columns} from {_quoted(view)}")
+            cursor = connection.execute(f"select {columns} from {_quoted(view)}")
         except sqlite3.OperationalError as error:
             if _is_missing(error):
                 return
@@ -146,10 +157,10 @@ class SqliteRows:
         return f"{self._name()}/{self._last(view)}"
 
     def changes(self, view: str, since: str) -> Changes:
-        connection, name, last = self.connection(), self._name(), self._last(view)
+        connection, name, last = self._reading(), self._name(), self._last(view)
         file, _, number = since.rpartition("/")
         here = f"{name}/{last}"
-        if file != name or last < int(number):
+        if connection is None or file != name or last < int(number):
             return Changes(None, here)
         if last == int(number):
             return Changes([], here)
@@ -158,11 +169,15 @@ class SqliteRows:
 
     def _name(self) -> str:
         """Of the file and of what it held since a view was last dropped: numbers begin anew with another name."""
-        return str(self.connection().execute("pragma application_id").fetchone()[0])
+        connection = self._reading()
+        return "" if connection is None else str(connection.execute("pragma application_id").fetchone()[0])
 
     def _last(self, view: str) -> int:
+        connection = self._reading()
+        if connection is None:
+            return 0
         try:
-            found = self.connection().execute(f"select max(number) from {_quoted(view)}").fetchone()[0]
+            found = connection.execute(f"select max(number) from {_quoted(view)}").fetchone()[0]
         except sqlite3.OperationalError as error:
             if _is_missing(error):
                 return 0

@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -29,7 +28,8 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field, StrictStr, field_validator
 
 from .arrow import entity_keys, pack_table
-from .layout import Layout, moment_of
+from .layout import Layout
+from .moments import moment_of
 from .redis_rows import RedisRows
 from .rows import Rows
 from .sqlite_rows import SqliteRows
@@ -159,14 +159,6 @@ def view_name(config: RepoConfig, view: FeatureView) -> str:
 def layout_of(view: FeatureView) -> Layout:
     """How the rows of a view lie."""
     return Layout.of([(feature.name, str(feature.dtype), feature.dtype.to_value_type()) for feature in view.features])
-
-
-def alive(at: np.ndarray, ttl: timedelta | None, now: datetime) -> np.ndarray:
-    """Which event times (microseconds since 1970) a time to live leaves, bool[n]; None or zero: all."""
-    if not ttl:
-        return np.ones(len(at), np.bool_)
-    oldest = now - ttl
-    return at >= (oldest - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _path(config: RepoConfig) -> Path:

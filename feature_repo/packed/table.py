@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from .errors import PackedError
 from .index import Coded, IdIndex
-from .layout import Flags, Slot, taken
+from .layout import Flags
+from .moments import alive
 from .reader import PackedReader, Part, key_value
-from .store import alive
+from .slots import Slot, taken
 
 _MANY_WORDS = 65_536
 """From here on words lie in numpy's own strings: 16 bytes and the text, where Python's take 50 more."""

@@ -13,7 +13,8 @@ from feast.types import ZonedTimestamp as ZonedType
 from feast.value_type import ValueType
 
 from feature_repo.packed.errors import PackedError
-from feature_repo.packed.layout import Layout, moment_of
+from feature_repo.packed.layout import Layout
+from feature_repo.packed.moments import moment_of
 from tests.feature_repo.packed.shelf import NOON
 
 EDGES: dict[ValueType, list[Value]] = {
