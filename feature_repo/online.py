@@ -129,22 +129,23 @@ class ProductMatrix:
             as_of: the moment that the online store was brought up to.
         """
         reader = PackedReader(build.store(), feature_refs("product"))
-        return cls.of(EntityTable.shared(reader, build.folder / "products", PRODUCT_SCALARS), build.version, as_of)
+        return cls.of(EntityTable.shared(reader, build.folder / "products", PRODUCT_SCALARS).expired(as_of), build.version, as_of)
 
-    def refreshed(self, as_of: datetime | None = None) -> "ProductMatrix":
+    def refreshed(self, as_of: datetime | None = None, now: datetime | None = None) -> "ProductMatrix":
         """The matrix with the products that changed in the online store since; itself if none did. The matrix that is in use stays as it is.
 
         Args:
             as_of: the moment that the online store was brought up to meanwhile, if it was.
+            now: what is older than its view lets it live by then is missing; by default `as_of`.
         """
-        table = self.table.refreshed()
+        table = self.table.refreshed().expired(now or as_of or self.as_of)
         if table is self.table and as_of is None:
             return self
         return ProductMatrix.of(table, self.version.partition("@")[0], as_of or self.as_of)
 
     def has_texts_of(self, other: "ProductMatrix") -> bool:
         """Whether both have the same products with the same names, categories and vectors, so that they differ in numbers alone."""
-        pairs = [(mine, other.table.texts[name]) for name, mine in self.table.texts.items()]
+        pairs = [(mine, other.table.columns.texts[name]) for name, mine in self.table.columns.texts.items()]
         return (
             len(self.product_ids) == len(other.product_ids)
             and all(len(a.words) == len(b.words) and (a.codes is b.codes or np.array_equal(a.codes, b.codes)) for a, b in pairs)
@@ -154,13 +155,13 @@ class ProductMatrix:
     @classmethod
     def of(cls, table: EntityTable, version: str, as_of: datetime) -> "ProductMatrix":
         """The columns that serving and training read of a table of products."""
-        texts = {name: table.texts[name] for name in PRODUCT_TEXTS}
-        versions = table.texts["product_embedding_version"]
+        texts = {name: table.columns.texts[name] for name in PRODUCT_TEXTS}
+        versions = table.columns.texts["product_embedding_version"]
         stated = versions.codes[versions.codes >= 0]
         codes: dict[str, int] = {}
         category = _numbered("category", texts["product_category"], codes)
         brand = _numbered("brand", texts["product_brand"], codes)
-        embedding = table.vectors.get("product_embedding", np.zeros((0, 0), np.float32))
+        embedding = table.columns.vectors.get("product_embedding", np.zeros((0, 0), np.float32))
         return cls(
             table=table,
             at={name: _doubles(table, name) for name in PRODUCT_TIMES},
@@ -328,7 +329,7 @@ def _circle(values: dict[str, Any], now: float) -> Circle:
 
 def _doubles(table: EntityTable, name: str) -> Doubles:
     block, column = table.shape.exact[name]
-    found: Doubles = table.blocks[block][:, column]
+    found: Doubles = table.columns.blocks[block][:, column]
     return found
 
 

@@ -76,7 +76,7 @@ class Snapshot:
         now, due, as_of = clock.now(), self.due, None
         if due is not None and now >= due:
             due, as_of = catch_up(home, now).next_change(now), now
-        matrix = self.matrix.refreshed(as_of)
+        matrix = self.matrix.refreshed(as_of, now)
         if matrix is not self.matrix and not matrix.has_texts_of(self.matrix):
             return Snapshot.take(home, fitted)
         return self if matrix is self.matrix and clock == self.clock else replace(self, matrix=matrix, clock=clock, due=due)

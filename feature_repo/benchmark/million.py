@@ -150,7 +150,7 @@ def _change(store: FeatureStore, table: EntityTable, chosen: np.ndarray) -> None
 
 def _touch(table: EntityTable) -> None:
     """Bring every page in."""
-    for array in [*table.blocks.values(), *table.missing, *table.vectors.values(), *(text.codes for text in table.texts.values())]:
+    for _, array in table.columns.arrays():
         array.view(np.uint8).reshape(-1)[::4096].sum()
 
 

@@ -102,6 +102,28 @@ def test_builds_lie_side_by_side_and_old_ones_are_forgotten(home: ShopHome) -> N
     assert len(ProductMatrix.online(now, now.as_of).product_ids) == 40 and old.scalars.shape[0] >= 40  # whoever still holds the old one reads on
 
 
+def test_two_programs_serve_one_home_each_with_its_own_features(home: ShopHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a service of the old version still runs, the new one builds its features: the old one goes on with the build it has."""
+    settings, first = Settings(home=home.root.parent), Build.current(home)
+    user = sorted(pd.read_parquet(first.table("user_history"), columns=["user_id"])["user_id"].unique())[0]
+    now = first.as_of.timestamp()
+    old, matrix = UserReader(home), ProductMatrix.online(first, first.as_of)
+    known = old.read(user, now)
+    assert known is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("feature_repo.store.fingerprints", lambda: {"ranker_v1": "ranker_v1-next"})
+        build(home, settings, progress=False)
+        new = UserReader(home)
+        for _ in range(2):
+            assert new.read(user, now) is not None
+    again = old.read(user, now)
+    assert again is not None and again.history == known.history and matrix.refreshed().version == matrix.version
+    with pytest.raises(FeatureRepoError, match="were built as ranker_v1-next"):
+        Build.current(home)
+    build(home, settings, progress=False)
+    assert old.read(user, now) is not None and Build.current(home).folder != first.folder
+
+
 def test_features_of_another_program_say_what_to_run(home: ShopHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(home.root, tmp_path / home.shop, symlinks=True)
     copied = ShopHome(tmp_path / home.shop)

@@ -1,6 +1,7 @@
 """What every place of packed rows has to do; SQLite and a real Redis server are held to it."""
 
 import random
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -173,6 +174,22 @@ def test_a_file_of_the_old_format_says_what_to_run(tmp_path: Path) -> None:
         old.execute("create table views (view text primary key, features text)")
     with pytest.raises(PackedError, match=r"format 1.*make features"):
         SqliteRows(tmp_path / "online.db").read([("v", [b"k"])])
+
+
+def test_a_read_makes_no_file_and_a_deleted_one_is_read_on(tmp_path: Path) -> None:
+    """As when a build is forgotten that an older program still serves."""
+    rows = SqliteRows(tmp_path / "build" / "online.db")
+    assert number(rows) is None and list(rows.scan("v")) == [] and rows.changes("v", rows.position("v")).keys is None
+    assert not (tmp_path / "build").exists()
+    rows.declare("v")
+    rows.write("v", [b"k"], [row(1)])
+    before = rows.position("v")
+    shutil.rmtree(tmp_path / "build")
+    assert number(rows) == 1 and rows.changes("v", before).keys == [] and len(list(rows.scan("v"))) == 1
+    assert not (tmp_path / "build").exists()
+    rows.declare("v")
+    rows.write("v", [b"k"], [row(2)])
+    assert number(rows) == 2 and rows.changes("v", before).keys is None
 
 
 def test_another_file_in_its_place_is_noticed(tmp_path: Path) -> None:

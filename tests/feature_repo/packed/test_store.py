@@ -103,6 +103,26 @@ def test_a_time_to_live_holds_when_it_is_read(make: Make) -> None:
     assert all(gone[0] for gone in reader.read({"thing_id": ["a"]}).missing.values())
 
 
+def test_one_row_is_what_a_column_of_one_is(make: Make, tmp_path: Path) -> None:
+    store = make(TYPES, ttl=timedelta(days=2))
+    table = shelf.every_type(60, seed=8)
+    shelf.write(tmp_path, table)
+    shelf.materialised(store)
+    reader = PackedReader(store, [f"things:{name}" for name in TYPES])
+    for thing in [*table.column("thing_id").to_pylist(), "nobody"]:
+        expected, found = reader.read({"thing_id": [thing]}), reader.one({"thing_id": thing})
+        assert list(found) == list(TYPES)
+        for name, value in found.items():
+            assert (value is None) == expected.missing[name][0], (thing, name)
+            if value is not None:
+                np.testing.assert_array_equal(value, expected.values[name][0], err_msg=name)
+    later = NOON + timedelta(days=9)
+    assert all(value is None for value in reader.one({"thing_id": "t1"}, later).values())
+    assert all(gone.all() for gone in reader.read({"thing_id": ["t1", "t2"]}, later).missing.values())
+    with pytest.raises(PackedError, match="No values for thing_id"):
+        reader.one({"user_id": "a"})
+
+
 def test_rows_of_another_schema_are_never_misread(make: Make) -> None:
     before = make()
     _push(before)

@@ -16,6 +16,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.packed import table as module
 from feature_repo.packed.errors import PackedError
+from feature_repo.packed.filling import Filling
 from feature_repo.packed.index import Coded, IdIndex
 from feature_repo.packed.reader import Answer, PackedReader
 from feature_repo.packed.store import PackedOnlineStore
@@ -155,7 +156,61 @@ def test_a_second_process_maps_the_files_of_the_first(store: FeatureStore, tmp_p
     two = two.refreshed()
     assert two.base and two.base.token == three.base.token
     _same(two, two.reader)
-    assert [path.name for path in folder.iterdir() if path.is_dir()] == [three.base.token]
+    assert [path.name for path in folder.glob("*/*") if path.is_dir()] == [three.base.token]
+
+
+def test_of_two_processes_that_take_in_new_things_one_writes_the_files(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slower one goes on from the files of the faster, with what came in between."""
+    one, two = (EntityTable.shared(_reader(store), tmp_path) for _ in range(2))
+    _push(store, ["new", "t3"], 2)
+    faster, copy = [], Filling.copy
+
+    def first(*given: Any) -> Filling:
+        if not faster:
+            faster.append(None)
+            faster[0] = two.refreshed()
+            _push(store, ["t4"], 3)
+        return copy(*given)
+
+    monkeypatch.setattr(Filling, "copy", first)
+    one = one.refreshed()
+    assert one.base and faster[0].base and one.base.token == faster[0].base.token and len(one.ids) == 321
+    _same(one, one.reader)
+
+
+def test_tables_of_two_versions_lie_side_by_side_in_one_folder(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of the old features and one of the new, at once: neither reads nor replaces the other's files."""
+    versions = [["things:float32"], ["things:float32", "things:int64", "acts:clicks"]]
+    readers = [PackedReader(store, names) for names in versions]
+    old, new = (EntityTable.shared(reader, tmp_path) for reader in readers)
+    monkeypatch.setattr(EntityTable, "load", None)
+    for reader, had in zip(readers, (old, new), strict=True):
+        again = EntityTable.shared(reader, tmp_path)
+        assert again.base and had.base and again.base.token == had.base.token and again.fingerprint == had.fingerprint
+    _push(store, ["t5", "new"], 2)
+    for table in (old, new):
+        _same(table.refreshed(), table.reader)
+
+
+@pytest.mark.parametrize("way", ["alone", "shared"])
+def test_what_has_outlived_its_time_to_live_is_taken_out_of_every_column(store: FeatureStore, tmp_path: Path, way: str) -> None:
+    reader = _reader(store)
+    floats = ["float32", "clicks"]
+    table = EntityTable.load(reader, floats) if way == "alone" else EntityTable.shared(reader, tmp_path, floats)
+    held = table.floats.copy()
+    found = table.expired(NOON)
+    rows = found.index.rows([f"t{each}" for each in range(100, 320)])
+    old = np.array([each % 90 > 60 for each in range(100, 320)])
+    assert old.sum() == found.gone("clicks", rows, NOON - timedelta(days=1)).sum() > 0
+    assert np.isnan(found.floats[rows[old], 1]).all() and not np.isnan(found.floats[rows[~old], 1]).any()
+    np.testing.assert_array_equal(found.floats[:, 0], held[:, 0])
+    np.testing.assert_array_equal(table.floats, held)
+    assert found.expired(NOON) is found
+    _same(found, reader)
+    _push(store, ["t170"], 2)  # it was dead and comes to life again
+    again = found.refreshed().expired(NOON)
+    assert again.column("words", again.index.rows(["t170"]))[0] == "new" and again.floats[again.index["t170"], 1] == 0
+    _same(again, reader)
 
 
 def test_real_processes_share_one_base(store: FeatureStore, tmp_path: Path) -> None:
@@ -192,15 +247,17 @@ def test_an_entity_whose_rows_are_gone_or_of_another_schema_is_missing(store: Fe
 def test_lists_of_several_lengths_are_python_values(store: FeatureStore) -> None:
     reader = _reader(store)
     table = EntityTable.load(reader)
-    assert table.vectors["vector"].shape == (320, 4)
+    assert table.columns.vectors["vector"].shape == (320, 4)
     view = store.get_feature_view("things")
     row = _rows(4, 9).slice(3).select(["event_timestamp", "created_timestamp", *NUMBERS])
     longer = row.set_column(row.column_names.index("vector"), "vector", pa.array([[1.0, 2.0]])).append_column("thing_id", pa.array(["t1"]))
     longer = longer.set_column(0, "event_timestamp", pa.array([NOON + timedelta(days=1)], pa.timestamp("us", "UTC")))
     _packed(store).write_table(store.config, view, longer)
     found = table.refreshed()
-    assert found.objects["vector"][found.index.rows(["t1"])[0]].tolist() == [1.0, 2.0]
-    assert found.objects["vector"][found.index.rows(["t2"])[0]].tolist() == table.vectors["vector"][table.index.rows(["t2"])[0]].tolist()
+    assert found.columns.objects["vector"][found.index.rows(["t1"])[0]].tolist() == [1.0, 2.0]
+    assert (
+        found.columns.objects["vector"][found.index.rows(["t2"])[0]].tolist() == table.columns.vectors["vector"][table.index.rows(["t2"])[0]].tolist()
+    )
 
 
 def test_floats_hold_wider_numbers_too_and_the_exact_ones_stay(store: FeatureStore) -> None:
