@@ -167,7 +167,11 @@ def materialise(store: FeatureStore, as_of: datetime) -> None:
             store.materialize_incremental(end_date=as_of)
         else:
             store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
-    # Feast reads through Ibis' default session; left open, DuckDB's bindings print pages about it when the process ends.
+    leave_duckdb()
+
+
+def leave_duckdb() -> None:
+    """Feast reads through Ibis' default session; left open, DuckDB's bindings print pages about it when the process ends."""
     if ibis.options.default_backend is not None:
         ibis.options.default_backend.disconnect()
         ibis.options.default_backend = None

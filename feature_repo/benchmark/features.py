@@ -3,8 +3,9 @@
 Three measurements, each with both sides in one run on the same rows:
 - write: `materialize` of one view of 20 features, rows a second;
 - read: 1 user and 200 products x 50 features in five views. Feast's side is the call of `get_online_features` alone, without turning its answer into
-  Python values. Ours are the packed store's read with nothing kept in the process (`PackedReader`), and what serving does: products from columns in
-  the process (`EntityTable`), the user read from the store. Requests alternate between the sides; every value of every request is compared;
+  Python values. Ours are the packed store's read with nothing kept in the process (`PackedReader.read`), and what serving does: products from columns
+  in the process (`EntityTable`), the user read from the store (`PackedReader.one`). Requests alternate between the sides; every value of every request is
+  compared;
 - a catalogue of a million products in the columns that serving holds (`million.py`).
 """
 
@@ -35,6 +36,7 @@ from feature_repo.benchmark.redis_server import redis_server
 from feature_repo.circumstances import write_report
 from feature_repo.packed.reader import Answer, PackedReader
 from feature_repo.packed.table import EntityTable
+from feature_repo.store import leave_duckdb
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,9 @@ def materialise(store: FeatureStore) -> float:
     with redirect_stdout(io.StringIO()):
         started = time.perf_counter()
         store.materialize(datetime(1970, 1, 2, tzinfo=UTC), NOON + timedelta(hours=1))
-        return time.perf_counter() - started
+        seconds = time.perf_counter() - started
+    leave_duckdb()
+    return seconds
 
 
 def measure_writes(folder: Path, redis: str, rows: int) -> dict[str, float]:
@@ -148,19 +152,18 @@ class Requests:
         return {
             "stock": lambda: self.stock.get_online_features(features=self.refs, entity_rows=rows),
             "store": lambda: self.reader.read(asked),
-            "model": lambda: (self.users.read({"user_id": [user]}), self.table.gather(self.table.index.rows(products))),
+            "model": lambda: (self.users.one({"user_id": user}), self.table.gather(self.table.index.rows(products))),
         }
 
-    def differences(self, stock: Any, store: Answer, model: tuple[Answer, tuple[dict[str, Any], dict[str, Any]]]) -> int:
+    def differences(self, stock: Any, store: Answer, model: tuple[dict[str, Any], tuple[dict[str, Any], dict[str, Any]]]) -> int:
         """Values that one of our ways gives otherwise than Feast."""
         said, (user, (values, gone)) = stock.to_dict(), model
         wrong = 0
         for ref in self.refs:
             name = ref.split(":")[1]
             expected = said[name]
-            spread = len(expected) if name in user.values else 1
-            theirs = list(user.values[name]) * spread if name in user.values else values[name]
-            missing = list(user.missing[name]) * spread if name in user.values else gone[name]
+            theirs = [user[name]] * len(expected) if name in user else values[name]
+            missing = [user[name] is None] * len(expected) if name in user else gone[name]
             for mine, none in ((store.values[name], store.missing[name]), (theirs, missing)):
                 wrong += sum(not same(value, absent, want) for value, absent, want in zip(mine, none, expected, strict=True))
         return wrong

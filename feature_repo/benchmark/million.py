@@ -2,7 +2,8 @@
 
 Storyshelf's own product views with random values, without the text embeddings: 45 numbers and 5 texts, a title of its own for every product among
 them. Each process is a fresh one. Its memory is what loading added to it, after every column was touched: ids, index, titles and the shared files
-alike. Of the files a second process holds no second copy: what it has for itself stands beside.
+alike. Of the files a second process holds no second copy: what it has for itself stands beside. A swap's memory is the most that was held beyond the
+table that is in use. When a new build takes the place of the old one, one process loads it: that peak is the one of loading.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import logging
 import resource
 import subprocess
 import sys
+import threading
 import time
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
@@ -25,7 +27,7 @@ from feast import FeatureStore
 from feature_repo.definitions import definitions
 from feature_repo.packed.reader import PackedReader
 from feature_repo.packed.table import EntityTable
-from feature_repo.store import feature_refs, repo_config
+from feature_repo.store import feature_refs, leave_duckdb, repo_config
 from feature_repo.vectors import PRODUCT_SCALARS
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 LEFT_OUT = "product_embedding"
 CHANGED = 100
 """One product in so many changes before the swap."""
+ADDED = 1_000
+"""Products that come new, for a second swap."""
 
 
 def million(folder: Path, products: int) -> dict[str, float]:
@@ -55,6 +59,9 @@ def million(folder: Path, products: int) -> dict[str, float]:
         "catalogue_swap_products": second["changed"],
         "catalogue_swap_s": second["swap_s"],
         "catalogue_swap_peak_mb": second["swap_peak_mb"],
+        "catalogue_new_products": second["added"],
+        "catalogue_new_products_s": second["grow_s"],
+        "catalogue_new_products_peak_mb": second["grow_peak_mb"],
     }
 
 
@@ -77,6 +84,7 @@ def _write(folder: Path, products: int) -> float:
         started = time.perf_counter()
         store.materialize(datetime(1970, 1, 2, tzinfo=UTC), NOON, feature_views=[view.name for view in views])
     seconds = time.perf_counter() - started
+    leave_duckdb()
     PackedReader(store, []).rows.settle()
     return seconds
 
@@ -123,28 +131,47 @@ def load(folder: Path) -> dict[str, float]:
         "held_mb": after["Rss"] - before["Rss"], "own_mb": after["Private_Dirty"] - before["Private_Dirty"],
     }  # fmt: skip
     chosen = np.sort(np.random.default_rng(4).choice(len(table.ids), max(len(table.ids) // CHANGED, 1), replace=False))
-    _change(store, table, chosen)
     held = table.column("product_views_7d", chosen).copy()
-    base = _peak()
-    started = time.perf_counter()
-    fresh = table.refreshed()
-    found |= {
-        "swap_s": time.perf_counter() - started,
-        "swap_peak_mb": _memory()["Rss"] - after["Rss"] + max(_peak() - base, 0.0),
-        "changed": len(chosen),
-    }
+    known = table.ids[chosen].tolist()
+    _change(store, reader, known, -1)
+    fresh, seconds, most = _swapped(table)
+    found |= {"swap_s": seconds, "swap_peak_mb": most, "changed": len(known)}
     assert np.array_equal(table.column("product_views_7d", chosen), held, equal_nan=True)
     assert (fresh.column("product_views_7d", chosen) == -1).all()
+    del table
+    new = [f"N{len(fresh.ids) + number:08d}" for number in range(ADDED)]
+    _change(store, reader, new, -2)
+    grown, seconds, most = _swapped(fresh)
+    found |= {"grow_s": seconds, "grow_peak_mb": most, "added": len(new)}
+    assert (grown.column("product_views_7d", grown.index.rows(new)) == -2).all() and len(grown.ids) == len(fresh.ids) + ADDED
     return found
 
 
-def _change(store: FeatureStore, table: EntityTable, chosen: np.ndarray) -> None:
+def _swapped(table: EntityTable) -> tuple[EntityTable, float, float]:
+    """The table that follows, seconds, and the most memory that was held meanwhile beyond what the old one takes (MB)."""
+    before, most, done = _memory()["Rss"], [0.0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.002):
+            most[0] = max(most[0], _memory_now())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    started = time.perf_counter()
+    fresh = table.refreshed()
+    seconds = time.perf_counter() - started
+    done.set()
+    watching.join()
+    return fresh, seconds, max(most[0], _memory()["Rss"]) - before
+
+
+def _change(store: FeatureStore, reader: PackedReader, ids: list[str], views: float) -> None:
+    """Write one view of these products anew."""
     view = store.get_feature_view("product_activity")
     later = datetime.now(UTC) + timedelta(days=1)  # whichever process comes next is later still
-    rows = _table(view.features, len(chosen), later, np.random.default_rng(5))
-    rows = rows.set_column(0, "product_id", pa.array(table.ids[chosen].tolist()))
-    rows = rows.set_column(rows.column_names.index("product_views_7d"), "product_views_7d", pa.array(np.full(len(chosen), -1, np.float32)))
-    reader = table.reader
+    rows = _table(view.features, len(ids), later, np.random.default_rng(5))
+    rows = rows.set_column(0, "product_id", pa.array(ids))
+    rows = rows.set_column(rows.column_names.index("product_views_7d"), "product_views_7d", pa.array(np.full(len(ids), views, np.float32)))
     reader.packed.write_table(store.config, view, rows)
 
 
@@ -158,6 +185,11 @@ def _memory() -> dict[str, float]:
     """Of this process, MB by the kernel's names."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
     return {name.rstrip(":"): int(value) / 1024 for name, value, *_ in map(str.split, lines)}
+
+
+def _memory_now() -> float:
+    """Resident MB; a hundredth of the cost of `_memory`."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024**2
 
 
 def _peak() -> float:

@@ -55,8 +55,9 @@ class RedisRows:
             import redis
         except ImportError as error:
             raise PackedError("The online store is on Redis and its client is not installed: pip install 'feast[redis]'.") from error
-        self.url, self.namespace, self._unreachable = url, namespace, redis.RedisError
+        self.url, self.namespace = url, namespace
         self._lost: type[Exception] = redis.ConnectionError
+        self._silence: tuple[type[Exception], ...] = (redis.ConnectionError, redis.TimeoutError)
         self._local = threading.local()
         self._client: Redis = redis.Redis.from_url(url, socket_keepalive=True, socket_timeout=5, socket_connect_timeout=2)
         self._script: Any = self._client.register_script(_WRITE)
@@ -74,7 +75,7 @@ class RedisRows:
         """
         try:
             self._client.ping()
-        except self._unreachable as error:
+        except self._silence as error:
             raise self._silent(error) from None
 
     def _silent(self, error: Exception) -> PackedError:
@@ -89,23 +90,30 @@ class RedisRows:
         pass
 
     def write(self, view: str, keys: Sequence[bytes], rows: Sequence[bytes]) -> None:
+        """
+        Raises:
+            PackedError: the server does not answer.
+        """
         names = [self._hash(view), self._stream(view)]
         pipeline = self._client.pipeline(transaction=False)
         for start in range(0, len(keys), _AT_ONCE):
             pairs = [part for pair in zip(keys[start : start + _AT_ONCE], rows[start : start + _AT_ONCE], strict=True) for part in pair]
             self._script(keys=names, args=[_NOTED, *pairs], client=pipeline)
-        pipeline.execute()
+        try:
+            pipeline.execute()
+        except self._silence as error:
+            raise self._silent(error) from None
 
     def read(self, wanted: Sequence[tuple[str, Sequence[bytes]]]) -> list[Found]:
         asked: list[tuple[Any, ...]] = [("HMGET", self._hash(view), *keys) for view, keys in wanted if keys]
         try:
-            answers = self._ask(asked)
-        except self._lost:  # the server was started anew, or has closed an idle connection
-            self.close()
             try:
                 answers = self._ask(asked)
-            except self._unreachable as error:
-                raise self._silent(error) from None
+            except self._lost:  # the server was started anew, or has closed an idle connection
+                self.close()
+                answers = self._ask(asked)
+        except self._silence as error:
+            raise self._silent(error) from None
         left = iter(answers)
         return [next(left) if keys else [] for _, keys in wanted]
 
@@ -117,7 +125,7 @@ class RedisRows:
         try:
             held.send_packed_command(held.pack_commands(commands), check_health=False)
             return [held.read_response() for _ in commands]
-        except self._unreachable:
+        except Exception:
             held.disconnect()  # what is left of its answers belongs to nobody
             raise
 

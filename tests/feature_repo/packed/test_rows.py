@@ -222,5 +222,6 @@ def test_a_redis_that_comes_back_is_read_on_and_one_that_does_not_is_named() -> 
     for _ in range(2):
         with pytest.raises(PackedError, match=r"Redis does not answer at 127\.0\.0\.1:.*ConnectionError"):
             number(rows)
-    with pytest.raises(PackedError, match="Redis does not answer"):
-        rows.declare("v")
+    for call in (lambda: rows.declare("v"), lambda: rows.write("v", [b"k"], [row(2)])):
+        with pytest.raises(PackedError, match="Redis does not answer"):
+            call()
