@@ -4,8 +4,8 @@ Three measurements, each with both sides in one run on the same rows:
 - write: `materialize` of one view of 20 features, rows a second;
 - read: 1 user and 200 products x 50 features in five views. Feast's side is the call of `get_online_features` alone, without turning its answer into
   Python values. Ours are the packed store's read with nothing kept in the process (`PackedReader.read`), and what serving does: products from columns
-  in the process (`EntityTable`), the user read from the store (`PackedReader.one`). Requests alternate between the sides; every value of every request is
-  compared;
+  in the process (`EntityTable`), the user read from the store (`PackedReader.one`). Requests alternate between the sides, and every value of every
+  request is compared;
 - a catalogue of a million products in the columns that serving holds (`million.py`).
 """
 
