@@ -119,11 +119,11 @@ def load(folder: Path) -> dict[str, float]:
     """What one process measures: loading, touching everything, then a swap after some products changed."""
     store = _store(folder)
     reader = PackedReader(store, [ref for ref in feature_refs("product") if not ref.endswith(f":{LEFT_OUT}")])
-    before, peak_before = _memory(), _peak()
+    before = _memory()
     started = time.perf_counter()
     table = EntityTable.shared(reader, folder / "products", PRODUCT_SCALARS)
     seconds = time.perf_counter() - started
-    peak = _peak() - peak_before
+    peak = _peak() - before["Rss"]
     _touch(table)
     after = _memory()
     found = {
@@ -193,7 +193,9 @@ def _memory_now() -> float:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Most resident MB of this process. `getrusage` would count what its parent held when it started it."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":
