@@ -29,7 +29,7 @@ from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset
 from training.benchmark import item_cosine
-from training.benchmark.figures import Ranks, Run, figures_of, ndcg, ranks_of
+from training.benchmark.figures import Ranks, Run, figures_of, ndcg, retriever_ranks
 from training.benchmark.files import RANKING, read_ranking
 from training.dataset import Audience, Catalogue
 from training.errors import TrainingError
@@ -98,14 +98,6 @@ class Stage:
     def some(self, count: int, random: np.random.Generator) -> Audience:
         """A sample of the people."""
         return self.people.part(sorted(random.permutation(len(self.people.people))[:count].tolist()))
-
-
-def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
-    """int64[users]: each one's rank of their target by one retriever over the whole catalogue."""
-    targets = [next(iter(each)) for each in people.targets(found).products]
-    return np.array(
-        [ranks_of(found.scores(name, person.history, person.moment), target) for person, target in zip(people.people, targets, strict=True)]
-    )
 
 
 def single_ranks(stage: Stage, found: RetrieverSet) -> dict[str, Ranks]:
