@@ -344,7 +344,7 @@ class Answers:
             shop, user, profile, products, asked.channel, language, n=asked.n, tone=asked.tone, personalised=asked.copy_arm == "personalised"
         )
         wanted = asked.n if asked.channel == "article" else asked.n * len(products)
-        unknown_user = () if user or asked.copy_arm == "plain" else ("user_unavailable" if unread else "new_user",)
+        unknown_user = () if (user and not user.blank) or asked.copy_arm == "plain" else ("user_unavailable" if unread else "new_user",)
         degraded = (*unknown_user, *copy_degraded(written, wanted), *slow)
         self._keep(
             Decision(
@@ -370,7 +370,7 @@ class Answers:
         ]  # fmt: skip
         return contracts.ProfileResponse(
             request_id=request_id, user_id=asked.user_id, known=user is not None, language=profile.language, price_level=profile.price_level,
-            signal_weights=profile.signal_weights, interests=interests, models=self.models, degraded=[] if user else ["new_user"],
+            signal_weights=profile.signal_weights, interests=interests, models=self.models, degraded=[] if user and not user.blank else ["new_user"],
         )  # fmt: skip
 
     def events(self, asked: contracts.EventsRequest, request_id: str) -> contracts.EventsResponse:
