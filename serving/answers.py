@@ -369,7 +369,7 @@ class Answers:
             for each in profile.interests
         ]  # fmt: skip
         return contracts.ProfileResponse(
-            request_id=request_id, user_id=asked.user_id, known=user is not None, language=profile.language, price_level=profile.price_level,
+            request_id=request_id, user_id=asked.user_id, known=user is not None and not user.blank, language=profile.language, price_level=profile.price_level,
             signal_weights=profile.signal_weights, interests=interests, models=self.models, degraded=[] if user and not user.blank else ["new_user"],
         )  # fmt: skip
 
