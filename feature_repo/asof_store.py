@@ -1,16 +1,16 @@
 """Feast's DuckDB offline store with point-in-time joins of our own: one row per label, nothing that was not known by then, bounded memory.
 
 What differs from Feast's is `get_historical_features`. Feast's joins every label with every earlier row of its entity before it keeps the
-latest, which for a popular product with thousands of changes is thousands of rows per label; `asof_join` finds the one row. Feast's stores see a value that
-was created after the label unless each read says `filter_by_created_timestamp`; this one never does, unless its config says so. All else is
-inherited. docs/decisions/point_in_time.md says how the engine was chosen.
+latest, which for a popular product with thousands of changes is thousands of rows per label; `asof_join` finds the one row. Feast's
+stores see a value that was created after the label unless a read says `filter_by_created_timestamp`; this one never does, unless its
+config says so. All else is inherited. docs/decisions/point_in_time.md says how the engine was chosen.
 """
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -144,7 +144,7 @@ class AsofRetrievalJob(RetrievalJob):  # type: ignore[misc]
         source = storage.to_data_source()
         _only_parquet("The saved dataset", source)
         uri = str(FileSource.get_uri_for_file_path(repo_path=str(self._config.repo_path or ""), uri=source.path))
-        if os.path.exists(uri) and not allow_overwrite:
+        if Path(uri).exists() and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=source.path)
         filesystem, path = FileSource.create_filesystem_and_path(uri, source.s3_endpoint_override)
         if path.endswith(".parquet"):
@@ -215,7 +215,7 @@ def _slice(labels: pa.Table, views: list[View], seen: list[Ints], limit: int) ->
     if len(labels) <= SMALL:
         return SMALL
     width = labels.nbytes / len(labels) + sum(view.rows.width(rows[rows >= 0], list(view.columns)) for view, rows in zip(views, seen, strict=True))
-    return max(SMALL, math.ceil(min(limit / 4, SLICE_BYTES) / max(1.0, width)))
+    return max(SMALL, int(min(limit / 4, SLICE_BYTES) / max(1.0, width)))
 
 
 def _filled(labels: pa.Table, views: list[View], seen: list[Ints]) -> pa.Table:
@@ -245,5 +245,5 @@ def _mapped(parts: Iterator[pa.Table], folder: str | None) -> pa.Table:
                     writer.write_table(part)
         table: pa.Table = pa.ipc.open_file(pa.memory_map(path)).read_all()
     finally:
-        os.unlink(path)  # the mapping holds on to what was written
+        Path(path).unlink()  # the mapping holds on to what was written
     return table

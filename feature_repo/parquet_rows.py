@@ -33,7 +33,7 @@ class ParquetRows:
 
     def _names(self) -> list[str]:
         if any(sign in self._path for sign in "*?[") and isinstance(self._filesystem, pafs.LocalFileSystem):
-            found = sorted(glob.glob(self._path, recursive=True))
+            found = sorted(glob.glob(self._path, recursive=True))  # noqa: PTH207 - the pattern is a whole path
         elif self._filesystem.get_file_info(self._path).type == pafs.FileType.Directory:
             inside = self._filesystem.get_file_info(pafs.FileSelector(self._path, recursive=True))
             found = sorted(file.path for file in inside if file.path.endswith(".parquet"))
