@@ -1,6 +1,6 @@
-"""`python -m monitoring.figures_page`: writes docs/figures.md from the measured figures in reports/.
+"""`python -m monitoring.figures_page`: writes docs/figures.md, and the figures within docs/recommendation.md, from the measured ones in reports/.
 
-`tests/test_figures_docs.py` fails while the page says anything else than the reports do.
+`tests/test_figures_docs.py` fails while a page says anything else than the reports do.
 """
 
 import json
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from monitoring import recommendation_figures
 from monitoring.demo import table
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +92,8 @@ def page() -> str:
 def _ranking(report: Mapping[str, Any]) -> Iterator[str]:
     tuned, test = (f"{since[:10]} to {until[:10]}" for since, until in (report["tuned_on"], (report["test_from"], report["test_until"])))
     yield f"Tested on {test}, tuned on {tuned}; targets are {report['targets']}. The ranker has {report['trees']} trees{_blend(report)}."
+    if "fit_minutes" in report:
+        yield f"Features and recommender take {report['fit_minutes']:.1f} minutes to fit ({report['machine']}, commit {report['commit'][:7]})."
     for part, title in SLICES.items():
         users = max(int(slices[part]["users"]) for slices in report["figures"].values())
         if users:
@@ -241,8 +244,9 @@ def _name(measure: str) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(page())
-    print(f"Wrote {PAGE}")
+    for file, text in ((PAGE, page()), (recommendation_figures.PAGE, recommendation_figures.page())):
+        file.write_text(text)
+        print(f"Wrote {file}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """One method per question: reads the request, decides, writes the decision to the journal, answers. No HTTP in here."""
 
+import asyncio
 import logging
 import math
 import random
@@ -28,7 +29,8 @@ from serving.compose import Composer, ComposeRequest
 from serving.compose import Variant as Written
 from serving.consent import Consent
 from serving.errors import ApiError
-from serving.reasons import impersonal
+from serving.patience import Patience
+from serving.reasons import GROUPS, impersonal
 from serving.recommend import Recommender, Shelf, StageClock, Wish
 from serving.release import Release, bundle_folder
 from serving.settings import ServingSettings
@@ -57,14 +59,20 @@ class Answers:
         self, home: ShopHome, settings: ServingSettings, release: Release, keeper: Keeper, users: UserReader, pseudonyms: Pseudonyms
     ) -> None:
         self.home, self.settings, self.release, self.keeper, self.users, self.pseudonyms = home, settings, release, keeper, users, pseudonyms
-        self.recommender = Recommender(release.profiles, release.ranker, settings.candidates, settings.shelf_policy())
-        self.composer = Composer(release.writer, Policy.load(brands=keeper.current.catalogue.brands()))
+        self.recommender = Recommender(
+            release.profiles, release.ranker, release.ranker.explainer(GROUPS), settings.candidates, settings.shelf_policy(), settings.retrieved,
+            settings.retrieve_timeout_s,
+        )  # fmt: skip
+        policy = Policy.load(brands=keeper.current.catalogue.brands())
+        self.composer, self.templates = Composer(release.writer, policy), Composer(None, policy)
+        self._reads = Patience("user", settings.user_timeout_s)
+        self._writes = Patience("writer", settings.write_timeout_s)
         self.journal = Journal(home.journal, settings.journal_limits())
         self.event_log = EventLog(home.events_db)
         self.shop_config: ShopConfig = config(home)
         self.models = dict(release.versions)
         self._consent: Consent | None = None
-        self._random = random.Random()
+        self._random, self._sample = random.Random(), np.random.default_rng()
         self._lock = threading.Lock()
         self._clock = StageClock(metrics.observe_stage)
 
@@ -88,6 +96,8 @@ class Answers:
     def close(self) -> None:
         """Write what the journal still holds and stop watching."""
         self.keeper.close()
+        self._reads.close()
+        self._writes.close()
         self.journal.close()
         if self._consent:
             self._consent.close()
@@ -98,16 +108,32 @@ class Answers:
         with self._clock.stage("user"):
             return self.users.read(user_id, self.keeper.current.now().timestamp())
 
+    def user_in_time(self, user_id: str) -> tuple[UserRow | None, bool]:
+        """The user, and whether they could not be read: the store failed, or did not answer within STORYSHELF_USER_TIMEOUT_S."""
+        try:
+            return self._reads.run(lambda: self.user(user_id)), False
+        except Exception as error:  # whatever a store raises: a shelf can be made without it
+            return _unread(error)
+
+    async def user_awaited(self, user_id: str) -> tuple[UserRow | None, bool]:
+        """`user_in_time` for an event loop."""
+        try:
+            return await self._reads.wait(lambda: self.user(user_id)), False
+        except Exception as error:  # the same
+            return _unread(error)
+
     def shelf(self, user_id: str, wish: Wish, shop: Snapshot | None = None) -> Shelf:
         """Decide on at most wish.n products for a pseudonym.
 
         Raises:
             ApiError: the shop has no products (503, empty_catalogue).
         """
-        shop = shop or self.keeper.current
+        return self._shelf(user_id, wish, shop or self.keeper.current, *self.user_in_time(user_id))
+
+    def _shelf(self, user_id: str, wish: Wish, shop: Snapshot, user: UserRow | None, unread: bool) -> Shelf:
         if not len(shop.matrix.product_ids):
             raise ApiError(503, "empty_catalogue", f"Shop '{self.home.shop}' has no products: bring some and run `make features`.")
-        return self.recommender.shelf(shop, self.user(user_id), user_id, wish, shop.now(), self._clock)
+        return self.recommender.shelf(shop, user, user_id, wish, shop.now(), self._clock, unread)
 
     def write(
         self,
@@ -121,7 +147,34 @@ class Answers:
         tone: str | None = None,
         personalised: bool = True,
     ) -> list[Written]:
-        """Checked copy, `n` variants per product (or `n` articles about all of them); less where nothing can be said of a product."""
+        """Checked copy, `n` variants per product (or `n` articles about all of them); less where nothing can be said of a product. Waits for the
+        writer as long as it takes."""
+        return self._write(self.composer, shop, user, profile, product_ids, channel, language, n, tone, personalised)
+
+    def write_in_time(
+        self, shop: Snapshot, user: UserRow | None, profile: Profile, product_ids: Sequence[str], channel: str, language: str, **asked: Any
+    ) -> tuple[list[Written], tuple[str, ...]]:
+        """`write`, by templates alone where the writer takes longer than STORYSHELF_WRITE_TIMEOUT_S; and the fallback's name where it was taken."""
+        about = (shop, user, profile, product_ids, channel, language)
+        try:
+            return self._writes.run(lambda: self._write(self.composer, *about, **asked)), ()
+        except TimeoutError:
+            log.error("The writer did not answer in time: templates take its place.")
+            return self._write(self.templates, *about, **asked), ("slow_writer",)
+
+    def _write(
+        self,
+        composer: Composer,
+        shop: Snapshot,
+        user: UserRow | None,
+        profile: Profile,
+        product_ids: Sequence[str],
+        channel: str,
+        language: str,
+        n: int = 1,
+        tone: str | None = None,
+        personalised: bool = True,
+    ) -> list[Written]:
         price = shop.matrix.column("product_price")
         books = [shop.catalogue.ledger(product, number(price[shop.matrix.index[product]])) for product in product_ids]
         request = ComposeRequest(
@@ -129,7 +182,7 @@ class Answers:
             seed=self._random.getrandbits(31),
         )  # fmt: skip
         with self._clock.stage(f"write_{channel}"):
-            written = self.composer.compose(request)
+            written = composer.compose(request)
         for each in written:
             metrics.TEXTS.labels(each.channel, each.language, each.backend).inc()
         return written
@@ -173,7 +226,7 @@ class Answers:
             models=self.models,
             user_features=user_features(shelf.user),
             product_matrix_version=shop.matrix.version,
-            candidate_ids=[str(product) for product in shop.matrix.product_ids[shelf.rows]],
+            candidate_ids=shop.matrix.product_ids[shelf.rows].tolist(),
             feature_names=shelf.feature_names,
             policy=shelf.policy,
             degraded=tuple(dict.fromkeys((*shelf.degraded, *degraded))),
@@ -191,10 +244,9 @@ class Answers:
         price = shop.matrix.column("product_price")
         category = shop.matrix.texts["product_category"]
         items = []
-        for place, row in enumerate(shelf.rows):
-            item = shown.get(place)
-            if item is None and self._random.random() >= self.settings.journal_sample_share:
-                continue
+        sampled = np.flatnonzero(self._sample.random(len(shelf.rows)) < self.settings.journal_sample_share).tolist()
+        for place in sorted({*shown, *sampled}):
+            row, item = int(shelf.rows[place]), shown.get(place)
             items.append(
                 Item(
                     product_id=str(shop.matrix.product_ids[row]),
@@ -216,23 +268,46 @@ class Answers:
 
     def recommendations(self, asked: contracts.RecommendationsRequest, request_id: str, personal: bool = True) -> contracts.RecommendationsResponse:
         """A shelf; unless `personal`, its reasons speak of the products alone."""
-        began = time.perf_counter()
+        began, user_id = time.perf_counter(), self.pseudonyms.user(asked.user_id)
+        found = self._recommended(asked, request_id, personal, user_id, *self.user_in_time(user_id), began)
+        return contracts.RecommendationsResponse.model_validate(found)
+
+    async def recommend(self, asked: contracts.RecommendationsRequest, request_id: str, personal: bool, turn: asyncio.Lock) -> dict[str, Any]:
+        """`recommendations` for an event loop, as JSON's values: the user is read meanwhile, all else is computed here, one after the other."""
+        began, user_id = time.perf_counter(), self.pseudonyms.user(asked.user_id)
+        user, unread = await self.user_awaited(user_id)
+        waited = time.perf_counter()
+        async with turn:
+            metrics.observe_stage("wait", time.perf_counter() - waited)
+            return self._recommended(asked, request_id, personal, user_id, user, unread, began)
+
+    def _recommended(
+        self,
+        asked: contracts.RecommendationsRequest,
+        request_id: str,
+        personal: bool,
+        user_id: str,
+        user: UserRow | None,
+        unread: bool,
+        began: float,
+    ) -> dict[str, Any]:
+        """The fields of a RecommendationsResponse; the decision is in the journal."""
         shop = self.keeper.current
-        shelf = self.shelf(self.pseudonyms.user(asked.user_id), _wish(asked, request_id), shop)
+        shelf = self._shelf(user_id, _wish(asked, request_id), shop, user, unread)
         if not personal:
             shelf = replace(shelf, items=tuple(replace(item, reasons=impersonal(item.reasons)) for item in shelf.items))
-        answer = contracts.RecommendationsResponse(
-            request_id=request_id, items=self._shown(shop, shelf), models=self.models, degraded=list(shelf.degraded), policy=shelf.policy,
-        )  # fmt: skip
-        self._keep(self.decision(request_id, "recommendations", asked.surface, asked.n, shop, shelf, latency_ms=_since(began)))
-        return answer
+        with self._clock.stage("answer"):
+            items = [self._fields(shop, item) for item in shelf.items]
+        with self._clock.stage("journal"):
+            self._keep(self.decision(request_id, "recommendations", asked.surface, asked.n, shop, shelf, latency_ms=_since(began)))
+        return {"request_id": request_id, "items": items, "models": self.models, "degraded": list(shelf.degraded), "policy": shelf.policy}
 
     def feed(self, asked: contracts.FeedRequest, request_id: str) -> contracts.FeedResponse:
         began = time.perf_counter()
         shop = self.keeper.current
         shelf = self.shelf(self.pseudonyms.user(asked.user_id), _wish(asked, request_id), shop)
         language = self.language(asked.language, shelf.profile)
-        written = self.write(
+        written, slow = self.write_in_time(
             shop, shelf.user, shelf.profile, [item.product_id for item in shelf.items], FEED_CHANNEL, language,
             tone=asked.tone, personalised=asked.copy_arm == "personalised",
         )  # fmt: skip
@@ -241,7 +316,7 @@ class Answers:
             contracts.FeedItem(**self._fields(shop, item), written=variant(each) if (each := by_product.get(item.product_id)) else None)
             for item in shelf.items
         ]
-        degraded = copy_degraded(written, len(items))
+        degraded = (*copy_degraded(written, len(items)), *slow)
         decision = self.decision(
             request_id, "feed", asked.surface, asked.n, shop, shelf, contents(written), degraded, _since(began), _arm(asked.policy, asked.copy_arm)
         )
@@ -262,14 +337,15 @@ class Answers:
             details = [{"product_id": product} for product in unknown]
             raise ApiError(404, "unknown_product", f"The catalogue has no product '{unknown[0]}'.", details)
         user_id = self.pseudonyms.user(asked.user_id)
-        user = self.user(user_id)
+        user, unread = self.user_in_time(user_id)
         profile = self.recommender.profile(user, user_id)
         language = self.language(asked.language, profile)
-        written = self.write(
+        written, slow = self.write_in_time(
             shop, user, profile, products, asked.channel, language, n=asked.n, tone=asked.tone, personalised=asked.copy_arm == "personalised"
         )
         wanted = asked.n if asked.channel == "article" else asked.n * len(products)
-        degraded = (*(() if user or asked.copy_arm == "plain" else ("new_user",)), *copy_degraded(written, wanted))
+        unknown_user = () if user or asked.copy_arm == "plain" else ("user_unavailable" if unread else "new_user",)
+        degraded = (*unknown_user, *copy_degraded(written, wanted), *slow)
         self._keep(
             Decision(
                 request_id=request_id, at=shop.now(), kind="content", surface=asked.channel, user_id=user_id, n=asked.n, models=self.models,
@@ -404,16 +480,13 @@ class Answers:
                 metrics.PLACES.labels(item.rule).inc()
         self.journal.record(decision)
 
-    def _shown(self, shop: Snapshot, shelf: Shelf) -> list[contracts.ShelfItem]:
-        return [contracts.ShelfItem(**self._fields(shop, item)) for item in shelf.items]
-
     def _fields(self, shop: Snapshot, item: Any) -> dict[str, Any]:
         row = item.row
         return {
             "product_id": item.product_id,
             "score": item.score,
             "rank": item.rank,
-            "reasons": [contracts.Why(code=each.code, text=each.text, text_zh=each.text_zh) for each in item.reasons],
+            "reasons": [{"code": each.code, "text": each.text, "text_zh": each.text_zh} for each in item.reasons],
             "title": shop.matrix.texts["product_title"][row],
             "title_zh": shop.catalogue.text(item.product_id, "title_zh"),
             "category": shop.matrix.texts["product_category"][row],
@@ -427,6 +500,11 @@ class Answers:
 
 def _wish(asked: contracts.RecommendationsRequest | contracts.FeedRequest, request_id: str) -> Wish:
     return Wish(asked.n, asked.policy, request_id, asked.min_price, asked.max_price)
+
+
+def _unread(error: Exception) -> tuple[None, bool]:
+    log.error("A shopper's features can't be read, the popular shelf is shown: %s", str(error) or type(error).__name__)
+    return None, True
 
 
 def _kept_off_by(shelf: Shelf, place: int) -> str:
@@ -469,7 +547,8 @@ def user_features(user: UserRow | None) -> dict[str, Any]:
     if user is None:
         return {}
     interests = {"interest_keys": list(user.interests.keys), "interest_signals": np.asarray(user.interests.signals).ravel()}
-    return {**{name: number(value) for name, value in {**user.values(), **user.at}.items()}, **user.texts, **interests}
+    numbers = {**user.values(), **user.at}
+    return {**{name: None if math.isnan(value) else value for name, value in numbers.items()}, **user.texts, **interests}
 
 
 def number(value: Any) -> float | None:

@@ -1,8 +1,10 @@
 """The service over HTTP: routes, limits, the one error shape, metrics and logs. What is answered is decided in `answers.py`."""
 
+import asyncio
 import hmac
 import logging
-import uuid
+import os
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from html import escape
@@ -17,8 +19,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.routing import APIRoute
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_repo import logs
@@ -40,11 +45,18 @@ SECURITY = (
 )
 CODES = {
     400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 409: "conflict", 413: "too_large",
-    415: "unsupported_media_type", 422: "invalid", 429: "too_many_requests", 500: "internal", 503: "unavailable",
+    415: "unsupported_media_type", 422: "invalid", 500: "internal", 503: "unavailable",
 }  # fmt: skip
 DRAIN_S = 60.0
 """Seconds that the rest of a body which nobody reads is received and thrown away, before the answer goes out."""
+RECOMMENDATIONS = "/v1/recommendations"
 UNMEASURED = ("/healthz", "/readyz", "/metrics")
+THREADS = 4
+"""Of one worker, for all but recommendations: these are computed in turn where the requests come in, for two at a time on one core would both be
+late, and handing them to a thread and back takes a tenth of the time again."""
+RETRY_AFTER_S = 1
+MOVED_EVERY_S = 0.02
+"""At most so often a worker sends a caller to another one."""
 
 Loader = Callable[[], Answers]
 
@@ -84,7 +96,7 @@ def create_app(load: Loader, settings: ServingSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.max_in_flight
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         try:
             app.state.answers = await anyio.to_thread.run_sync(load)
         except StoryshelfError as error:
@@ -104,17 +116,18 @@ def create_app(load: Loader, settings: ServingSettings) -> FastAPI:
         openapi_url=None,
     )
     app.router.route_class = _Route
-    app.state.answers, app.state.problem = None, "The service is starting: try again in a moment."
+    app.state.answers, app.state.problem, app.state.turn = None, "The service is starting: try again in a moment.", asyncio.Lock()
     _add_answers(app, settings)
     _add_unsubscribe(app)
     _add_probes(app)
     _add_pages(app)
     _add_errors(app)
-    app.add_middleware(_Front, most=settings.max_in_flight, largest=settings.max_body_bytes)
+    app.add_middleware(_Shortcut, state=app.state)
+    app.add_middleware(_Front, most=settings.max_in_flight, largest=settings.max_body_bytes, balances=settings.workers > 1)
     return app
 
 
-def answers_of(request: Request) -> Answers:
+async def answers_of(request: Request) -> Answers:
     answers: Answers | None = request.app.state.answers
     if answers is None:
         raise ApiError(503, "not_ready", request.app.state.problem)
@@ -125,7 +138,7 @@ Ready = Depends(answers_of)
 
 
 def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
-    """The routes of the API proper. Plain functions: each runs in a thread of its own, the event loop stays free."""
+    """The routes of the API proper. What takes long runs in a thread, the event loop stays free."""
     wanted = settings.api_key.get_secret_value()
 
     def has_key(request: Request) -> bool:
@@ -133,20 +146,20 @@ def _add_answers(app: FastAPI, settings: ServingSettings) -> None:
         given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
         return not wanted or hmac.compare_digest(given.encode(), wanted.encode())
 
-    def key(request: Request) -> None:
+    async def key(request: Request) -> None:
         if not has_key(request):
             raise ApiError(401, "unauthorized", "Send the service's key in the header X-API-Key.")
 
     guarded = [Depends(key)]
-    errors: dict[int | str, dict[str, Any]] = {
-        code: {"model": contracts.ErrorResponse} for code in (400, 401, 404, 409, 413, 415, 422, 429, 500, 503)
-    }
+    errors: dict[int | str, dict[str, Any]] = {code: {"model": contracts.ErrorResponse} for code in (400, 401, 404, 413, 415, 422, 500, 503)}
 
-    @app.post("/v1/recommendations", response_model=contracts.RecommendationsResponse, responses=errors, tags=["shelf"])
-    def recommendations(asked: contracts.RecommendationsRequest, request: Request, answers: Answers = Ready) -> Response:
+    @app.post(RECOMMENDATIONS, response_model=contracts.RecommendationsResponse, responses=errors, tags=["shelf"])
+    async def recommendations(asked: contracts.RecommendationsRequest, request: Request, answers: Answers = Ready) -> Response:
         """Products for a shopper, best first, with reasons. Where a key is set, a caller without it gets no reason that tells something of the
         shopper."""
-        return _json(answers.recommendations(asked, logs.request_id.get(), personal=has_key(request)))
+        return JsonResponse(await answers.recommend(asked, logs.request_id.get(), has_key(request), request.app.state.turn))
+
+    app.state.has_key = has_key
 
     @app.post("/v1/content", response_model=contracts.ContentResponse, responses=errors, tags=["shelf"], dependencies=guarded)
     def content(asked: contracts.ContentRequest, answers: Answers = Ready) -> Response:
@@ -216,7 +229,7 @@ def _add_probes(app: FastAPI) -> None:
         """Counts and times for Prometheus."""
         if request.app.state.answers is not None:
             request.app.state.answers.count_journal()
-        return Response(generate_latest(metrics.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -317,14 +330,15 @@ class _Front:
     """Outermost: request id, limits of requests at a time and of bodies, metrics, one log line per answer, headers, and the answer to what nobody
     caught."""
 
-    def __init__(self, app: ASGIApp, most: int, largest: int) -> None:
-        self.app, self.most, self.largest, self.now = app, most, largest, 0
+    def __init__(self, app: ASGIApp, most: int, largest: int, balances: bool = False) -> None:
+        self.app, self.most, self.largest, self.balances, self.now, self._moved_at = app, most, largest, balances, 0, 0.0
+        self._ids = random.Random(os.urandom(32))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = uuid.uuid4().hex  # always ours: a caller's X-Request-Id may be a customer's id, which belongs in no log
+        request_id = f"{self._ids.getrandbits(128):032x}"  # always ours: a caller's X-Request-Id may be a customer's id, which belongs in no log
         token = logs.request_id.set(request_id)
         began, status = perf_counter(), 500
         body = _Body(receive, self.largest)
@@ -334,7 +348,7 @@ class _Front:
             if message["type"] == "http.response.start":
                 await body.drain()
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *SECURITY]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *SECURITY, *self._elsewhere()]
             await send(message)
 
         self.now += 1
@@ -342,7 +356,7 @@ class _Front:
         try:
             if self.now > self.most and scope["path"] not in UNMEASURED:
                 busy = f"More than {self.most} requests are being answered: try again in a moment."
-                await _error(429, "too_many_requests", busy, headers={"retry-after": "1"})(scope, body.receive, send_on)
+                await _error(503, "overloaded", busy, headers={"retry-after": str(RETRY_AFTER_S)})(scope, body.receive, send_on)
             else:
                 await self._answer(scope, body.receive, send_on)
         finally:
@@ -350,6 +364,15 @@ class _Front:
             metrics.IN_FLIGHT.set(self.now)
             _note(scope, status, perf_counter() - began)
             logs.request_id.reset(token)
+
+    def _elsewhere(self) -> list[tuple[bytes, bytes]]:
+        """Asks a caller to connect anew where other requests wait here: workers share one socket, the first to wake up takes all new connections, and
+        these stay with it. An idle worker is the first to wake up next time."""
+        now = perf_counter()
+        if not self.balances or self.now < 2 or now - self._moved_at < MOVED_EVERY_S:
+            return []
+        self._moved_at = now
+        return [(b"connection", b"close")]
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -367,6 +390,45 @@ class _Front:
                 raise
             message = "Something went wrong on our side; the log tells more under this request_id."
             await _error(500, "internal", message)(scope, receive, send)
+
+
+class _Shortcut:
+    """Answers a well-formed request for recommendations without the framework's way there. Everything else, and whatever is wrong with a request,
+    goes the usual way: errors have one place."""
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self.app, self.state = app, state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != RECOMMENDATIONS or scope["method"] != "POST" or self.state.answers is None:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        body, failed = b"", None
+        try:
+            body = b"".join([part async for part in request.stream()])
+        except (HTTPException, ClientDisconnect) as error:
+            failed = error
+
+        async def again() -> Message:
+            if failed is not None:
+                raise failed
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        if failed is None and request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+            try:
+                asked = contracts.RecommendationsRequest.model_validate_json(body)
+                answer = await self.state.answers.recommend(asked, logs.request_id.get(), self.state.has_key(request), self.state.turn)
+            except (ValidationError, StoryshelfError):
+                log.debug("The usual way tells what is wrong.")
+            else:
+                scope["route"] = self
+                await JsonResponse(answer)(scope, again, send)
+                return
+        await self.app(scope, again, send)
+
+    path = RECOMMENDATIONS
+    """As the route's, for metrics and log."""
 
 
 class _Body:

@@ -29,7 +29,7 @@ log = logging.getLogger("serving.bundle")  # by name: as a command this module i
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("feature_repo", "training", "serving")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "benchmark")
 NAME = "storyshelf"
 KEPT = 3
 """Bentos kept per shop: the newest, and those that a running service may still read."""
@@ -87,7 +87,7 @@ def _version(champions: Mapping[str, str]) -> str:
 def _code() -> Iterator[Path]:
     for package in PACKAGES:
         for file in sorted((ROOT / package).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and not {"__pycache__", "benchmark"} & set(file.relative_to(ROOT).parts):
                 yield file
 
 

@@ -10,7 +10,7 @@ they are a crowd of a circle of `CIRCLE` or more.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,23 +48,19 @@ _COLUMN = {name: position for position, name in enumerate(RANKER_FEATURES)}
 
 @dataclass(frozen=True)
 class Shown:
-    """One item to give reasons for. `values` and `contributions` are float32[F] in the order of RANKER_FEATURES; `categories` from leaf to root;
-    `explored`: it was drawn."""
+    """One item to give reasons for. `values` are those of RANKER_FEATURES, in their order; `moved` is what each of GROUPS added to the score;
+    `categories` from leaf to root; `explored`: it was drawn."""
 
     categories: tuple[str, ...]
     categories_zh: Mapping[str, str]
     brand: str | None
-    values: Floats
-    contributions: Floats
+    values: Sequence[float]
+    moved: Sequence[float]
     explored: bool = False
 
     def value(self, name: str) -> float:
         """NaN where missing or where the ranker has no such feature."""
-        return float(self.values[_COLUMN[name]]) if name in _COLUMN else float("nan")
-
-    def moved(self, *names: str) -> float:
-        """What these features added to the score together."""
-        return float(sum(self.contributions[_COLUMN[name]] for name in names if name in _COLUMN))
+        return self.values[_COLUMN[name]] if name in _COLUMN else float("nan")
 
 
 @dataclass(frozen=True)
@@ -229,6 +225,11 @@ _KINDS = (
         "Something different to try", "换个口味，试试这个", EXPLORED_FIRST,
     ),
 )  # fmt: skip
+_GROUP_OF: Mapping[tuple[str, ...], int] = {
+    features: number for number, features in enumerate(dict.fromkeys(kind.features for kind in _KINDS))
+}  # fmt: skip
+GROUPS: tuple[tuple[int, ...], ...] = tuple(tuple(_COLUMN[name] for name in features if name in _COLUMN) for features in _GROUP_OF)
+"""Columns of RANKER_FEATURES that stand behind a kind of reason together: nobody asks for those of one alone."""
 _ONE_OF = (
     ("bought_category", "reviewed_category", "looked_at_category"),
     ("bought_brand", "looked_at_brand"),
@@ -268,11 +269,11 @@ def explain(items: list[Shown], profile: Profile, crowds: Mapping[str, float]) -
 
 def _reasons(item: Shown, known: _Known) -> tuple[Reason, ...]:
     true = [(kind, subject) for kind in _KINDS if (subject := kind.subject(item, known)) is not None]
-    ordered = sorted(true, key=lambda each: -(item.moved(*each[0].features) + each[0].first))
+    ordered = sorted(true, key=lambda each: -(item.moved[_GROUP_OF[each[0].features]] + each[0].first))
     told: list[tuple[_Kind, str]] = []
     for kind, subject in ordered:
         rivals = next((group for group in _ONE_OF if kind.code in group), ())
-        helped = item.moved(*kind.features) + kind.first > 0
+        helped = item.moved[_GROUP_OF[kind.features]] + kind.first > 0
         if len(told) < LONGEST and helped and not any(each.code in rivals for each, _ in told):
             told.append((kind, subject))
     if not told and ordered:

@@ -16,8 +16,6 @@ from serving.answers import Answers
 from serving.api import create_app
 from serving.settings import ServingSettings
 
-PROBES = ("/healthz", "/readyz", "/livez")
-
 
 def load() -> Answers:
     """Open the shop's home and load what lies in the bento. Runs once, as the process starts."""
@@ -33,30 +31,31 @@ def load() -> Answers:
     return Answers.open(ShopHome.open(settings), settings)
 
 
-app = create_app(load, ServingSettings.read())
+_settings = ServingSettings.read()
+app = create_app(load, _settings)
 
 
-class Probes:
-    """Lets our app answer the probes: BentoML has routes of its own for them, in another shape, that come before a mounted app."""
+class Straight:
+    """Lets our app answer what comes over HTTP, all of it: BentoML has routes of its own for the probes, in another shape, and its middlewares take
+    time of every answer. Starting and stopping stay BentoML's."""
 
     def __init__(self, bento: ASGIApp) -> None:
         self.bento = bento
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = scope["type"] == "http" and scope["path"] in PROBES
-        await (app if ours else self.bento)(scope, receive, send)
+        await (app if scope["type"] == "http" else self.bento)(scope, receive, send)
 
 
 @bentoml.service(
     name="storyshelf",
-    workers=1,
+    workers=_settings.workers,
     traffic={"timeout": 120},
     metrics={"enabled": False},  # ours are at /metrics; BentoML's label each path, and a path may hold a token
     logging={"access": {"enabled": False}},  # the same
 )
 @bentoml.asgi_app(app)
 class Storyshelf:
-    """One process: the core is called, not sent for."""
+    """STORYSHELF_WORKERS processes, each whole: the core is called, not sent for."""
 
 
-Storyshelf.add_asgi_middleware(Probes)  # type: ignore[attr-defined]  # the decorator made a bentoml.Service of it
+Storyshelf.add_asgi_middleware(Straight)  # type: ignore[attr-defined]  # the decorator made a bentoml.Service of it

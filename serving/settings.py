@@ -22,6 +22,12 @@ class ServingSettings(Settings):
     )
     bundle: Path = Field(Path(), description="Folder of the models to serve; `make serve` sets it inside a bento.")
     candidates: int = Field(200, ge=10, le=2000, description="Products that the retrievers hand to the ranker for one request.")
+    retrieved: int = Field(
+        0,
+        ge=0,
+        le=5000,
+        description="Products that each retriever proposes; of all of them the ranker sees STORYSHELF_CANDIDATES. 0: as many as these.",
+    )
     hide_sold_out: bool = Field(ShelfPolicy.hide_sold_out, description="Leave out what is sold out; an unknown stock counts as in stock.")
     hide_bought: bool = Field(
         ShelfPolicy.hide_bought, description="Leave out what the shopper bought before; a shop without repeat buying always does."
@@ -54,7 +60,15 @@ class ServingSettings(Settings):
         ShelfPolicy.exploration_pool, ge=10, le=2000, description="Next best candidates that such a place is drawn from, each as likely as any other."
     )
     max_body_bytes: int = Field(1_000_000, ge=1000, description="Largest request body; more is answered with 413.")
-    max_in_flight: int = Field(64, ge=1, description="Requests answered at the same time; more are answered with 429.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that answer; each holds the models and the products, and uses one core.")
+    max_in_flight: int = Field(
+        32, ge=1, description="Requests that one worker has begun and not answered; more are turned down with 503 and Retry-After."
+    )
+    user_timeout_s: float = Field(0.25, gt=0, description="Seconds to wait for a shopper's features; without them the popular shelf is shown.")
+    retrieve_timeout_s: float = Field(
+        0.25, gt=0, description="Seconds after which no further retriever is asked; the shelf is made of what was proposed until then."
+    )
+    write_timeout_s: float = Field(20.0, gt=0, description="Seconds to wait for the writer; then templates take its place.")
     event_future_s: float = Field(60.0, ge=0, description="How far an event's time may lie ahead of the shop's clock.")
     reload_s: float = Field(1.0, gt=0, description="Seconds between looks at the shop's home for new features and a moved clock.")
 

@@ -6,12 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from monitoring import figures_page
+from monitoring import figures_page, recommendation_figures
 from monitoring.figures_page import PAGE, REPORTS, page
 
 
 def test_the_page_is_what_the_reports_say() -> None:
     assert PAGE.read_text() == page(), "write it again: python -m monitoring.figures_page"
+
+
+def test_the_page_on_recommendation_has_the_figures_of_the_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recommendation_figures.PAGE.read_text() == recommendation_figures.page(), "write it again: python -m monitoring.figures_page"
+    shutil.copytree(REPORTS, tmp_path / "reports")
+    monkeypatch.setattr(recommendation_figures, "REPORTS", tmp_path / "reports")
+    file = tmp_path / "reports" / "amazon_beauty_leave_one_out.json"
+    found = json.loads(file.read_text())
+    found["figures"]["test_ndcg@10"] = 0.1234
+    file.write_text(json.dumps(found))
+    assert "**0.1234**" in recommendation_figures.page()
 
 
 def test_a_report_with_slices_shows_them_and_one_without_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

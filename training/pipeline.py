@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from feature_repo import logs
 from feature_repo.build import build, prepared
+from feature_repo.circumstances import circumstances
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.store import fingerprint
 from feature_repo.vectors import RANKER_FEATURES
-from training import dataset, gates, labels
+from training import dataset, gates, labels, threads
 from training.card import Data, card
 from training.champion import Champion, compare
 from training.content.train import Effort, WriterTraining, train_writer
@@ -54,6 +54,10 @@ from training.shop import Shop, open_shop
 log = logging.getLogger(__name__)
 
 
+FITTING = ("features", "reading", "profile", "retrievers", "label groups", "ranker", "final fit")
+"""Steps that fit the recommender."""
+
+
 @dataclass
 class Timings:
     """Seconds per step, in order."""
@@ -67,6 +71,11 @@ class Timings:
         yield
         self.seconds[name] = round(time.monotonic() - started, 1)
         log.info("%s: %.1f s", name, self.seconds[name])
+
+    @property
+    def fit_minutes(self) -> float:
+        """What the recommender takes from the tables on: features, tuning and both fits, without what only measures them."""
+        return sum(seconds for step, seconds in self.seconds.items() if step in FITTING) / 60
 
 
 @dataclass(frozen=True)
@@ -239,8 +248,8 @@ def _bars(values: Mapping[str, float], title: str) -> Figure:
     return figure
 
 
-def write_report(shop: Shop, found: Recommender, file: Path) -> None:
-    """The table as JSON: what was held out, how it was tuned, and every figure."""
+def write_report(shop: Shop, found: Recommender, timings: Timings, file: Path) -> None:
+    """The table as JSON: what was held out, how it was tuned, every figure, and how long each step took."""
     periods = shop.periods
     about = {
         "shop": shop.home.shop,
@@ -256,6 +265,9 @@ def write_report(shop: Shop, found: Recommender, file: Path) -> None:
         "slices": found.measured.slices.json(),
         "behaviour": found.measured.behaviour,
         "rules": {period: [row.as_json() for row in rows] for period, rows in found.measured.rules.items()},
+        "seconds": timings.seconds,
+        "fit_minutes": timings.fit_minutes,
+        **circumstances(),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(about, indent=1) + "\n")
@@ -301,9 +313,9 @@ def _run(home: ShopHome, settings: TrainingSettings, timings: Timings, report: P
         with timings.step("registration"):
             sealed = seal(shop, found, writer, Path(scratch), settings)
             decisions = register(shop, found, writer, sealed, settings)
-    write_report(shop, found, home.evaluation_file)
+    write_report(shop, found, timings, home.evaluation_file)
     if report:
-        write_report(shop, found, report)
+        write_report(shop, found, timings, report)
     home.remember_as_last()
     return summary(shop, found, decisions, timings)
 
@@ -315,7 +327,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=None, help="also write the evaluation, and what each rule of a shelf costs, to this file")
     arguments = parser.parse_args()
     logs.configure()
-    torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
+    threads.one()
     try:
         settings = TrainingSettings.read()
         print(run(settings, arguments.shop or settings.shop or "demo", arguments.data, arguments.report))

@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.journal import Reason
 from feature_repo.vectors import RANKER_FEATURES
-from serving.reasons import _KINDS, CROWD, IMPERSONAL, LONGEST, PICKED, Shown, explain, impersonal, popular_reason
+from serving.reasons import _KINDS, CROWD, GROUPS, IMPERSONAL, LONGEST, PICKED, Shown, explain, impersonal, popular_reason
 from training.profile import Evidence, Interest, Profile
 
 
@@ -19,7 +19,8 @@ def shown(values: dict[str, float] | None = None, moved: dict[str, float] | None
     for target, given in ((features, values), (contributions, moved)):
         for name, value in (given or {}).items():
             target[RANKER_FEATURES.index(name)] = value
-    return Shown(("Laptops", "Electronics"), {"Laptops": "笔记本电脑"}, brand, features, contributions)
+    moved_by = [float(sum(contributions[list(columns)])) for columns in GROUPS]
+    return Shown(("Laptops", "Electronics"), {"Laptops": "笔记本电脑"}, brand, features.tolist(), moved_by)
 
 
 def interest(subject: str, kind: str = "category", **signals: float) -> Interest:
@@ -71,7 +72,7 @@ def test_a_chinese_reason_names_no_category_in_english(signal: str) -> None:
 
 
 def test_a_category_that_is_chinese_already_is_named() -> None:
-    item = Shown(("茶具",), {}, None, shown().values, shown().contributions)
+    item = Shown(("茶具",), {}, None, shown().values, shown().moved)
     assert explain([item], profile(interest("茶具", like=1.0)), NOBODY)[0][0].text_zh == "您喜欢茶具"
 
 
@@ -132,7 +133,7 @@ def test_one_sentence_of_a_retriever_is_enough() -> None:
 
 
 def explored(item: Shown) -> Shown:
-    return Shown(item.categories, item.categories_zh, item.brand, item.values, item.contributions, explored=True)
+    return Shown(item.categories, item.categories_zh, item.brand, item.values, item.moved, explored=True)
 
 
 def test_what_was_drawn_says_so_first_and_then_what_else_is_true() -> None:

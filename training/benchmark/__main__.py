@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from feature_repo import logs
 from feature_repo.errors import StoryshelfError
+from training import threads
 from training.benchmark import by_time, figures, leave_one_out, social
 from training.settings import TrainingSettings
 
@@ -40,7 +39,7 @@ def main() -> None:
     if arguments.what == "social" and (arguments.ablation or arguments.protocol != "leave-one-out"):
         parser.error("social has neither --protocol nor --ablation")
     logs.configure()
-    torch.set_num_threads(1)  # answers are small; what is trained asks for more by itself
+    threads.one()
     try:
         settings = TrainingSettings.read()
         runs: dict[int, Any] = {}

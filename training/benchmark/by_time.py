@@ -29,7 +29,6 @@ from training.shop import Shop, open_shop
 
 log = logging.getLogger(__name__)
 
-MEASURING = ("evaluation", "champion")
 TIMED = 500
 """People whose answers are timed."""
 
@@ -64,10 +63,9 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
     for each, measured, prefix in ((shop, found.measured, "test_"), (sooner, valid.measured, "valid_")):
         ranks = {"item cosine": cosine_ranks(each, measured.outcomes, settings)}
         models["item cosine"] |= figures_by_cut(replace(measured.outcomes, ranks=ranks), "item cosine", prefix)
-    minutes = sum(seconds for step, seconds in timings.seconds.items() if step not in MEASURING) / 60
     parts = replace(found.measured.slices, stack="full stack")
     params = dict(vars(found.retrievers.params)) | vars(found.ranker.blend)
-    return Run(models, minutes, milliseconds(shop, found, settings), params, found.trees, {}, parts, timings.seconds)
+    return Run(models, timings.fit_minutes, milliseconds(shop, found, settings), params, found.trees, {}, parts, timings.seconds)
 
 
 def _title(method: str) -> str:

@@ -46,7 +46,7 @@ from training.profile import ProfileModel
 from training.ranker import train as ranker_train
 from training.registry import ModelMeta
 from training.retrieval import tune
-from training.retrieval.contract import Fitted, Floats, Products, Query
+from training.retrieval.contract import Fitted, Floats, Index, Products, Proposals, Query
 from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import COUNTED, Fitter
 from training.settings import TrainingSettings
@@ -90,6 +90,9 @@ class Silent:
 
     def scores(self, query: Query) -> Floats:
         return np.zeros(self.count, np.float32)
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        return np.zeros(0, np.int32), np.zeros(0, np.float32)
 
     def over(self, products: Products) -> "Silent":
         return Silent(len(products))

@@ -46,12 +46,19 @@ class Blend:
 
     def added(self, matrix: Floats, feature_names: Sequence[str], categories: Names) -> Floats:
         """float32[n], for ranker rows float32[n, F] of products of these categories, str[n]."""
+        return self.added_with(matrix, feature_names, self.lifts_of(categories))
+
+    def lifts_of(self, categories: Names) -> Floats:
+        """The lift of each category, float32[n]."""
+        others = self.lifts.get(OTHERS, 0.0)
+        return np.array([self.lifts.get(name, others) for name in categories.tolist()], np.float32)
+
+    def added_with(self, matrix: Floats, feature_names: Sequence[str], lifts: Floats) -> Floats:
+        """`added`, where the lifts of the rows' categories are known, float32[n]."""
         found = np.zeros(len(matrix), np.float32)
         for values in self.of_features(matrix, feature_names).values():
             found += values
         if self.retriever and self.lifts:
-            others = self.lifts.get(OTHERS, 0.0)
-            lifts = np.array([self.lifts.get(name, others) for name in categories.tolist()], np.float32)
             found += np.where(self._proposed(matrix, feature_names), lifts - np.float32(self.usual), np.float32(0))
         return found
 

@@ -1,7 +1,7 @@
 """The ranker: one row of `ranker_v1` features per candidate in, one score each out. What serving imports; `train.py` fits it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from training.errors import TrainingError
+from training.ranker.attribution import Attribution
 from training.ranker.blend import NO_BLEND, Blend, Names
 from training.registry import ModelFolder, ModelMeta
 
@@ -39,10 +40,14 @@ class Ranker:
 
     def score(self, matrix: Floats, categories: Names) -> Floats:
         """float32[n, F], and the categories of the rows' products str[n] -> float32[n]; no rows give no scores."""
+        return self.score_with(matrix, self.blend.lifts_of(categories))
+
+    def score_with(self, matrix: Floats, lifts: Floats) -> Floats:
+        """`score`, where the blend's lifts of the rows' categories are known, float32[n]."""
         if not len(matrix):
             return np.zeros(0, np.float32)
         found = np.asarray(self.booster.inplace_predict(matrix, validate_features=False, predict_type="margin"), np.float32)
-        return found + self.blend.added(matrix, self.feature_names, categories)
+        return found + self.blend.added_with(matrix, self.feature_names, lifts)
 
     def contributions(self, matrix: Floats) -> Floats:
         """What each feature added to each score, float32[n, F]; exact, meant for the few rows returned.
@@ -52,11 +57,19 @@ class Ranker:
         if not len(matrix):
             return np.zeros((0, len(self.feature_names)), np.float32)
         found = self.booster.predict(xgb.DMatrix(matrix, nthread=1), pred_contribs=True, validate_features=False)
-        trees = np.asarray(found[:, :-1], np.float32)
+        return np.asarray(found[:, :-1], np.float32) + self.blended_contributions(matrix)
+
+    def blended_contributions(self, matrix: Floats) -> Floats:
+        """The blend's part of `contributions`, float32[n, F]."""
+        found = np.zeros(matrix.shape, np.float32)
         for number, (column, added) in enumerate(self.blend.of_features(matrix, self.feature_names).items()):
             # SHAP values are differences from a mean; so is what a place adds.
-            trees[:, column] += added if number else added - np.float32(self.blend.usual_place)
-        return trees
+            found[:, column] = added if number else added - np.float32(self.blend.usual_place)
+        return found
+
+    def explainer(self, groups: Sequence[Sequence[int]]) -> "Explainer":
+        """`contributions` summed over groups of columns, fast; its tables take a second or two to make."""
+        return Explainer(self, groups)
 
     def save(self, folder: Path) -> None:
         """Write the booster (UBJSON), the order of features and the blend; the caller seals the folder with `ModelFolder.write`."""
@@ -87,3 +100,20 @@ class Ranker:
         named = frame["product_category"].fillna("").astype(str) if "product_category" in frame else pd.Series("", frame.index)
         categories = np.array([f"category:{name}" if name else "" for name in named], np.str_)
         return pd.DataFrame({"score": self.score(frame[list(self.feature_names)].to_numpy(np.float32), categories)})
+
+
+class Explainer:
+    """What groups of columns added to scores: a ranker's `contributions` summed over each group, to within rounding."""
+
+    def __init__(self, ranker: Ranker, groups: Sequence[Sequence[int]]) -> None:
+        self._ranker = ranker
+        self._member = np.zeros((len(ranker.feature_names), len(groups)), np.float32)
+        for number, columns in enumerate(groups):
+            self._member[list(columns), number] = 1.0
+        self.attribution = Attribution.of(ranker.booster, groups, len(ranker.feature_names))
+
+    def __call__(self, matrix: Floats) -> Floats:
+        """float32[n, F] -> float32[n, groups]."""
+        if self.attribution is None:  # trees too deep for tables
+            return np.asarray(self._ranker.contributions(matrix) @ self._member, np.float32)
+        return self.attribution.values(matrix) + self._ranker.blended_contributions(matrix) @ self._member

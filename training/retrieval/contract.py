@@ -4,6 +4,7 @@ A retriever is a class with
 
     fit(acts, products, params)   count or train on what was known before a cut
     scores(query) -> float32[n]   larger is better, 0 or less means "does not propose"
+    best(query, depth, barred)    the best of them: what serving asks, without a look at every product where few have a score
     over(products)                the same, with products that came after it was fitted
     save(folder), load(folder, products)
 
@@ -11,6 +12,7 @@ A retriever is a class with
 features by these names.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,10 +110,16 @@ class Query:
     circle_people: Floats  # float32[c], people who took it, at the least
 
 
+Proposals = tuple[Index, Floats]
+"""Positions of products and their scores, all above 0, best first; equal scores in the order of products."""
+
+
 class Retriever(Protocol):
     """What a RetrieverSet asks."""
 
     def scores(self, query: Query) -> Floats: ...
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals: ...
 
 
 class Fitted(Retriever, Protocol):
@@ -120,6 +128,92 @@ class Fitted(Retriever, Protocol):
     def over(self, products: Products) -> Self: ...
 
     def save(self, folder: Path) -> None: ...
+
+
+NONE_BARRED = np.empty(0, np.int32)
+SAMPLED, MARGIN = 1024, 6.0
+"""Scores looked at to guess what the best k are above, and how many standard deviations of that guess are left for safety."""
+
+
+def top(scores: Floats, k: int, barred: Index = NONE_BARRED) -> Proposals:
+    """The best k of all products by their scores float32[n]."""
+    if len(barred):
+        scores = scores.copy()
+        scores[barred] = 0.0
+    chosen = np.flatnonzero(scores >= _edge(scores, k))
+    if len(chosen) < k:
+        chosen = np.flatnonzero(scores > 0)
+    return best_of(chosen, scores[chosen], k)
+
+
+def best_of(positions: Index | NDArray[np.int64], values: Floats, k: int, barred: Index = NONE_BARRED) -> Proposals:
+    """The best k of some products, given by rising position; what is 0 or less is not proposed."""
+    kept = values > 0
+    if len(barred):
+        kept &= ~np.isin(positions, barred)
+    if k < len(values):
+        kept &= values >= np.partition(np.where(kept, values, 0), len(values) - k)[len(values) - k]
+    positions, values = positions[kept], values[kept]
+    order = np.argsort(-values, kind="stable")[:k]
+    return positions[order].astype(np.int32), values[order]
+
+
+def _edge(scores: Floats, k: int) -> float:
+    """A score that at least the best k reach, and not many more, guessed from a sample: the rest is looked at but once. Above 0."""
+    step = len(scores) // SAMPLED
+    smallest = float(np.finfo(np.float32).smallest_subnormal)
+    if step < 2:
+        return smallest
+    sample = scores[::step]
+    expected = k / step
+    place = int(expected + MARGIN * np.sqrt(expected) + MARGIN)
+    return max(float(np.partition(sample, len(sample) - place)[len(sample) - place]), smallest) if place < len(sample) else smallest
+
+
+class _Scratch(threading.local):
+    """Zeros and marks as long as the catalogue, one of each per thread: clearing a few places costs less than making them."""
+
+    def zeros(self, count: int) -> Floats:
+        """float32[count] of zeros; who writes into it puts zeros back."""
+        if len(getattr(self, "_zeros", ())) < count:
+            self._zeros = np.zeros(count, np.float32)
+        return self._zeros
+
+    def places(self, count: int) -> Index:
+        """int32[count] of -1; who writes into it puts -1 back."""
+        if len(getattr(self, "_places", ())) < count:
+            self._places = np.full(count, -1, np.int32)
+        return self._places
+
+
+SCRATCH = _Scratch()
+
+
+def rows_of(matrix: Any, items: Index, weights: Floats) -> tuple[Index, Floats]:
+    """(column, value x weight) of all that stands in some rows of a scipy csr matrix, row by row: what `weights @ matrix[items]` adds up."""
+    starts = matrix.indptr[items]
+    lengths = matrix.indptr[items + 1] - starts
+    ends = np.cumsum(lengths)
+    where = np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+    return matrix.indices[where], matrix.data[where] * np.repeat(weights, lengths)
+
+
+def summed(columns: Index, values: Floats, count: int) -> Floats:
+    """float32[count]: the values of each column added up, in their order."""
+    found = np.zeros(count, np.float32)
+    np.add.at(found, columns, values)
+    return found
+
+
+def best_sums(columns: Index, values: Floats, count: int, k: int, barred: Index) -> Proposals:
+    """`top(summed(columns, values, count), k, barred)` without a look at the products that are not among the columns."""
+    found = SCRATCH.zeros(count)
+    np.add.at(found, columns, values)
+    ordered = np.sort(columns)
+    positions = ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
+    sums = found[positions]
+    found[positions] = 0.0
+    return best_of(positions, sums, k, barred)
 
 
 def decay(days: Doubles, half_life: float) -> Doubles:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.retrieval.contract import Floats, Products, Query, attention
+from training.retrieval.contract import Floats, Index, Products, Proposals, Query, attention, top
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,13 @@ class Embedding:
         return cls(products.vectors, centroids(products, keys), half_life, view_weight)
 
     def scores(self, query: Query) -> Floats:
-        taste = query.taste @ self.centroids if len(query.taste) else 0.0
-        wish = attention(query, self.half_life, self.view_weight) @ self.vectors[query.items] + taste
+        told = np.flatnonzero(query.taste)
+        wish = attention(query, self.half_life, self.view_weight) @ self.vectors[query.items] + query.taste[told] @ self.centroids[told]
         length = float(np.linalg.norm(wish))
         return np.zeros(len(self.vectors), np.float32) if length == 0 else np.asarray(self.vectors @ (wish / length), np.float32)
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        return top(self.scores(query), depth, barred)
 
 
 def centroids(products: Products, keys: dict[str, int]) -> Floats:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from training.retrieval.contract import Acts, Floats, Products, Query, attention
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query, attention, best_sums, rows_of, summed
 
 NEIGHBOURS = 100
 """Strongest neighbours kept per product."""
@@ -35,12 +35,16 @@ class ItemToItem:
         return cls(cosine(acts, len(products), shrink), half_life, view_weight, own)
 
     def scores(self, query: Query) -> Floats:
-        if not len(query.items):
-            return np.zeros(self.similar.shape[0], np.float32)
+        return summed(*self._parts(query), self.similar.shape[0])
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        return best_sums(*self._parts(query), self.similar.shape[0], depth, barred)
+
+    def _parts(self, query: Query) -> tuple[Index, Floats]:
+        """(product, what one product of the history speaks for it)."""
         weights = attention(query, self.half_life, self.view_weight)
-        found = np.asarray(weights @ self.similar[query.items], np.float32).ravel()
-        found[query.items] += self.own * weights
-        return found
+        columns, values = rows_of(self.similar, query.items, weights)
+        return np.r_[columns, query.items], np.r_[values, self.own * weights].astype(np.float32)
 
     def over(self, products: Products) -> "ItemToItem":
         return ItemToItem(grown(self.similar, len(products)), self.half_life, self.view_weight, self.own)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg, sparse
 
-from training.retrieval.contract import Acts, Floats, Products, Query, attention
+from training import threads
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query, attention, best_sums, rows_of, summed
 from training.retrieval.item_to_item import grown, load_matrix, save_matrix
 
 MOST = 12_500
@@ -41,17 +42,23 @@ class Linear:
         gram = (matrix.T @ matrix).toarray()
         diagonal = np.diag_indices(len(gram))
         gram[diagonal] += penalty
-        lower, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
-        inverse, _ = linalg.lapack.spotri(lower, lower=1, overwrite_c=1)
+        with threads.every():
+            lower, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+            inverse, _ = linalg.lapack.spotri(lower, lower=1, overwrite_c=1)
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         found = inverse / -np.diag(inverse)[None, :]
         found[diagonal] = 0.0
         return cls(_sparse(found.astype(np.float32), covered, n), half_life, view_weight, step)
 
     def scores(self, query: Query) -> Floats:
-        if not len(query.items):
-            return np.zeros(self.weights.shape[0], np.float32)
-        return np.asarray(attention(query, self.half_life, self.view_weight, self.step) @ self.weights[query.items], np.float32).ravel()
+        return summed(*self._parts(query), self.weights.shape[0])
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        return best_sums(*self._parts(query), self.weights.shape[0], depth, barred)
+
+    def _parts(self, query: Query) -> tuple[Index, Floats]:
+        """(product, what one product of the history speaks for it)."""
+        return rows_of(self.weights, query.items, attention(query, self.half_life, self.view_weight, self.step))
 
     def over(self, products: Products) -> "Linear":
         return Linear(grown(self.weights, len(products)), self.half_life, self.view_weight, self.step)

@@ -1,8 +1,8 @@
 """The set of retrievers that proposes candidates: asks each one and merges what they propose. What serving imports; `train.py` fits it."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from feature_repo.declarations import RETRIEVERS, SIGNALS
 from feature_repo.online import NO_CIRCLE, NO_INTERESTS, Circle, History, Interests
 from training.errors import TrainingError
 from training.registry import ModelFolder
-from training.retrieval.contract import DAY, Doubles, Fitted, Floats, Index, Products, Query, Retriever
+from training.retrieval.contract import DAY, NONE_BARRED, SCRATCH, Doubles, Fitted, Floats, Index, Products, Proposals, Query, Retriever
 from training.retrieval.embedding import Embedding
 from training.retrieval.item_to_item import ItemToItem
 from training.retrieval.linear import Linear
@@ -35,11 +35,13 @@ class Candidates:
     """Products proposed for one user, best proposals first: `index` int32[m] into `product_ids`, `scores` and `ranks` float32[m, R].
 
     A score and a rank (from 1) are NaN where that retriever did not propose the product. The last axis is in the order of RETRIEVERS.
+    `left_out`: retrievers that were not asked, for want of time.
     """
 
     index: Index
     scores: Floats
     ranks: Floats
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,21 +130,48 @@ class RetrieverSet:
                 found[self._keys[key]] += weight
         return found
 
-    def retrieve(self, history: History, as_of: datetime, k: int, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Candidates:
-        """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most k.
+    def retrieve(
+        self,
+        history: History,
+        as_of: datetime,
+        k: int,
+        interests: Interests = NO_INTERESTS,
+        circle: Circle = NO_CIRCLE,
+        depth: int = 0,
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> Candidates:
+        """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most `depth`, and never fewer than k.
 
         A new user gets popular products. In a shop without repeat buying, products already bought are not proposed. An empty catalogue, or
         one in which nothing was ever bought or viewed and the user is new, gives the first k products in the order of ids, without scores.
+
+        `in_time` is asked before each retriever, those that take longest last; from its first no on none is asked any more.
         """
         query = self.query(history, as_of, interests, circle)
         barred = np.empty(0, np.int32) if self.repeat_buying else query.items[query.purchases > 0]
-        depth = min(k, len(self.product_ids))
-        found = [top(retriever.scores(query), depth, barred) for retriever in self.retrievers.values()]
+        k = min(k, len(self.product_ids))
+        depth = min(max(k, depth), len(self.product_ids))
+        proposed: dict[str, Proposals] = {}
+        for name in BY_COST:
+            if not in_time():
+                break
+            proposed[name] = self.retrievers[name].best(query, depth, barred)
+        left_out = tuple(name for name in self.retriever_names if name not in proposed)
+        found = [proposed.get(name, NOTHING) for name in self.retriever_names]
+        if left_out and not proposed:
+            nothing = np.zeros((0, len(found)), np.float32)
+            return Candidates(NONE_BARRED, nothing, nothing, left_out)
         if not any(len(index) for index, _ in found):
-            index = np.setdiff1d(np.arange(len(self.product_ids), dtype=np.int32), barred)[:depth]
+            index = np.setdiff1d(np.arange(len(self.product_ids), dtype=np.int32), barred)[:k]
             nothing = np.full((len(index), len(self.retriever_names)), np.nan, np.float32)
-            return Candidates(index, nothing, nothing.copy())
-        return _merge(found, depth)
+            return Candidates(index, nothing, nothing.copy(), left_out)
+        return replace(_merge(found, k, len(self.product_ids)), left_out=left_out)
+
+    def popular(self) -> tuple[Index, Floats]:
+        """All products, the most popular first, and the popularity of each product (not in that order): what somebody unknown is shown."""
+        popular = self.fitted["popular"]
+        assert isinstance(popular, Popular)
+        return popular.order, popular.popularity
 
     def scores(self, name: str, history: History, as_of: datetime, interests: Interests = NO_INTERESTS, circle: Circle = NO_CIRCLE) -> Floats:
         """One retriever's score of every product, -inf where it does not propose or may not: float32[n_products]."""
@@ -205,38 +234,38 @@ class RetrieverSet:
         return json.dumps([str(self.product_ids[position]) for position in found.index])
 
 
-NONE_BARRED = np.empty(0, np.int32)
-
-
 def _days(now: float, times: Doubles) -> Doubles:
     """Days from `times` (unix seconds, 0 for never) to `now`, inf for never."""
     return np.asarray(np.where(times <= 0, np.inf, np.maximum(now - times, 0.0) / DAY), np.float64)
 
 
-def top(scores: Floats, k: int, barred: Index = NONE_BARRED) -> tuple[Index, Floats]:
-    """Positions and scores of the best k that are above 0, best first; equal scores in the order of products."""
-    if len(barred):
-        scores = scores.copy()
-        scores[barred] = 0.0
-    chosen = np.flatnonzero(scores > 0)
-    if k < len(chosen):
-        values = scores[chosen]
-        chosen = chosen[values >= np.partition(values, len(values) - k)[len(values) - k]]
-    order = chosen[np.argsort(-scores[chosen], kind="stable")][:k]
-    return order.astype(np.int32), scores[order]
+def _merge(found: Sequence[Proposals], k: int, count: int) -> Candidates:
+    """Union of the proposals by best rank over the retrievers, equal ranks in the order of retrievers from the last (own products) on.
 
-
-def _merge(found: list[tuple[Index, Floats]], k: int) -> Candidates:
-    """Union of the proposals by best rank over the retrievers, equal ranks in the order of retrievers from the last (own products) on."""
-    union = np.unique(np.concatenate([index for index, _ in found]))
-    scores = np.full((len(union), len(found)), np.nan, np.float32)
-    ranks = np.full((len(union), len(found)), np.nan, np.float32)
+    That is the order in which products first come up when all first proposals are read, then all second ones, and so on.
+    """
+    deepest = min(k, max(len(index) for index, _ in found))
+    turns = np.full((deepest, len(found)), -1, np.int32)
+    for column, (index, _) in enumerate(reversed(found)):
+        turns[: len(index), column] = index[:deepest]
+    read = turns.ravel()
+    read = read[read >= 0]
+    place = SCRATCH.places(count)
+    place[read[::-1]] = np.arange(len(read) - 1, -1, -1)  # of equal ones the last written stays: the first that was read
+    chosen = read[place[read] == np.arange(len(read))][:k]
+    place[read] = -1
+    place[chosen] = np.arange(len(chosen))
+    scores = np.full((len(chosen), len(found)), np.nan, np.float32)
+    ranks = np.full((len(chosen), len(found)), np.nan, np.float32)
     for column, (index, values) in enumerate(found):
-        rows = np.searchsorted(union, index)
-        scores[rows, column] = values
-        ranks[rows, column] = np.arange(1, len(index) + 1)
-    filled = np.where(np.isnan(ranks), np.inf, ranks)
-    best = filled.min(axis=1)
-    first = len(found) - np.argmin(filled[:, ::-1], axis=1)
-    order = np.lexsort((union, -first, best))[:k]
-    return Candidates(union[order].astype(np.int32), scores[order], ranks[order])
+        rows = place[index]
+        there = np.flatnonzero(rows >= 0)
+        scores[rows[there], column] = values[there]
+        ranks[rows[there], column] = there + 1
+    place[chosen] = -1
+    return Candidates(chosen, scores, ranks)
+
+
+BY_COST = ("popular", "repeat", "social", "item_to_item", "next_item", "linear", "sequential", "embedding")
+"""The order in which retrievers are asked: the last two look at every product there is."""
+NOTHING: Proposals = (NONE_BARRED, np.empty(0, np.float32))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from training.retrieval.contract import Acts, Floats, Products, Query, attention
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query, attention, best_sums, rows_of, summed
 from training.retrieval.item_to_item import CHUNK, grown, load_matrix, save_matrix, strongest, takers
 
 WINDOW = 20
@@ -35,9 +35,14 @@ class NextItem:
         return cls(rules(acts, len(products), step, back, shrink), half_life, view_weight, step)
 
     def scores(self, query: Query) -> Floats:
-        if not len(query.items):
-            return np.zeros(self.rules.shape[0], np.float32)
-        return np.asarray(attention(query, self.half_life, self.view_weight, self.step) @ self.rules[query.items], np.float32).ravel()
+        return summed(*self._parts(query), self.rules.shape[0])
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        return best_sums(*self._parts(query), self.rules.shape[0], depth, barred)
+
+    def _parts(self, query: Query) -> tuple[Index, Floats]:
+        """(product, what one product of the history speaks for it)."""
+        return rows_of(self.rules, query.items, attention(query, self.half_life, self.view_weight, self.step))
 
     def over(self, products: Products) -> "NextItem":
         return NextItem(grown(self.rules, len(products)), self.half_life, self.view_weight, self.step)

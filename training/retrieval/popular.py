@@ -1,11 +1,12 @@
 """What everybody buys, carts and views lately: the same for every user."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from training.retrieval.contract import Acts, Floats, Products, Query
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,21 @@ class Popular:
 
     def scores(self, query: Query) -> Floats:
         return self.popularity
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        order = self.order[: min(depth + len(barred), self._proposed)]
+        if len(barred):
+            order = order[~np.isin(order, barred)]
+        return order[:depth], self.popularity[order[:depth]]
+
+    @cached_property
+    def order(self) -> Index:
+        """int32[n], the most popular first, equal ones in the order of products: the same for every user, so it is made once."""
+        return np.argsort(-self.popularity, kind="stable").astype(np.int32)
+
+    @cached_property
+    def _proposed(self) -> int:
+        return int((self.popularity > 0).sum())
 
     def over(self, products: Products) -> "Popular":
         return Popular(np.pad(self.popularity, (0, len(products) - len(self.popularity))))

@@ -20,7 +20,8 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from training.retrieval.contract import Acts, Floats, Products, Query
+from training.retrieval.contract import Acts, Floats, Index, Products, Proposals, Query, top
+from training.retrieval.encoder import Encoder
 
 Ints = NDArray[np.int64]
 
@@ -195,7 +196,8 @@ class Sequential:
         self.epochs, self.sequences = epochs, sequences
         self.ids = products.ids[: network.products]
         with torch.inference_mode():
-            self.table = network.table(Goods.of(products, keys, known))
+            self.table: Floats = np.ascontiguousarray(network.table(Goods.of(products, keys, known)).numpy())
+        self.encoder = Encoder.of(network)
 
     @classmethod
     def fit(cls, acts: Acts, products: Products, params: SequentialParams, seed: int, start: "Sequential | None" = None) -> "Sequential":
@@ -262,22 +264,16 @@ class Sequential:
 
     def scores(self, query: Query) -> Floats:
         """Probability of each product to be the next one, float32[n]; 0 everywhere for a user without acts."""
-        return np.asarray(self.batch([query])[0])
+        items, gaps, bought = _steps_of(query, self.params.length)
+        if not len(items):
+            return np.zeros(len(self.table), np.float32)
+        found = self.table @ self.encoder.last(self.table[items], gaps, bought)
+        np.exp(found - found.max(), out=found)
+        found /= found.sum()
+        return np.asarray(found, np.float32)
 
-    @torch.inference_mode()
-    def batch(self, queries: Sequence[Query]) -> Floats:
-        """`scores` of several users at once, float32[q, n]."""
-        rows = [_steps_of(query, self.params.length) for query in queries]
-        width = max(max((len(items) for items, _, _ in rows), default=0), 1)
-        items = torch.full((len(rows), width), len(self.table))
-        gaps, bought = torch.zeros_like(items), torch.zeros_like(items)
-        for number, row in enumerate(rows):
-            for target, values in zip((items, gaps, bought), row, strict=True):
-                target[number, width - len(values) :] = torch.from_numpy(values)
-        last = self.network(items, gaps, bought, self.table)[:, -1]
-        found = torch.softmax(last @ self.table.T, dim=1)
-        found[items[:, -1] == len(self.table)] = 0
-        return found.numpy()
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        return top(self.scores(query), depth, barred)
 
     def over(self, products: Products) -> "Sequential":
         return Sequential(self.network, self.params, self.keys, self.known, products, self.epochs, self.sequences)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.retrieval.contract import Floats, Query
+from training.retrieval.contract import Floats, Index, Proposals, Query, best_of
 
 
 @dataclass(frozen=True)
@@ -21,5 +21,13 @@ class Social:
 
     def scores(self, query: Query) -> Floats:
         found = np.zeros(self.count, np.float32)
-        found[query.circle] = query.circle_weights * np.maximum(query.circle_people, 1) ** self.agreement
+        found[query.circle] = self._values(query)
         return found
+
+    def best(self, query: Query, depth: int, barred: Index) -> Proposals:
+        order = np.argsort(query.circle, kind="stable")
+        return best_of(query.circle[order], self._values(query)[order], depth, barred)
+
+    def _values(self, query: Query) -> Floats:
+        """float32[c], in the order of the circle, which has a product but once."""
+        return np.asarray(query.circle_weights * np.maximum(query.circle_people, 1) ** self.agreement, np.float32)

@@ -11,8 +11,8 @@ import numpy as np
 from feature_repo.declarations import RETRIEVERS
 from training.dataset import Audience
 from training.evaluate import Ranking, ndcgs
-from training.retrieval.contract import Index
-from training.retrieval.model import NONE_BARRED, Params, RetrieverSet, top
+from training.retrieval.contract import NONE_BARRED, Index, top
+from training.retrieval.model import Params, RetrieverSet
 from training.retrieval.train import Fitter
 
 log = logging.getLogger(__name__)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xgboost as xgb
 
 from training.dataset import Rows
 from training.errors import TrainingError
 from training.ranker.blend import NO_BLEND, OTHERS, TAIL, Blend
 from training.ranker.model import Ranker
-from training.ranker.train import enough_trees, fit, halves, importance
+from training.ranker.train import PARAMS, enough_trees, fit, halves, importance
 from training.registry import ModelFolder, ModelMeta
 from training.settings import TrainingSettings
 
@@ -50,6 +51,17 @@ def test_it_learns_explains_and_repeats(tmp_path: Path) -> None:
     loaded = Ranker.load(tmp_path, "print-1")
     np.testing.assert_array_equal(loaded.score(matrix, NO_CATEGORY), scores)
     assert loaded.feature_names == NAMES and loaded.requires == {"retriever": "abc"}
+
+
+def test_a_column_of_one_value_changes_no_tree() -> None:
+    found, names = rows(), (*NAMES, "always")
+    matrix = np.c_[found.matrix, np.full(len(found.matrix), 4.0)].astype(np.float32)
+    plain = xgb.DMatrix(matrix, label=found.relevance, qid=found.group)
+    dense = xgb.train({**PARAMS, "seed": SETTINGS.seed, "nthread": 1}, plain, 10)
+    lean = fit(Rows(matrix, found.relevance, found.group, found.at), names, META, SETTINGS, 10)
+    seen = matrix.copy()
+    seen[::2, 3] = 9.0  # at serving it may have other values
+    np.testing.assert_array_equal(lean.score(seen, np.full(len(seen), "", np.str_)), dense.inplace_predict(seen, predict_type="margin"))
 
 
 def test_a_blend_is_kept_scored_and_told(tmp_path: Path) -> None:
