@@ -61,13 +61,14 @@ class ParquetRows:
 
     def take(self, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """The rows of these numbers, which rise, as few chunks as there are batches that hold any."""
+        # Columns that a file says are never missing are so for its rows, not for labels.
+        schema = pa.schema([(name, self.types[name]) for name in columns])
         kept = []
         for start, batch in self._around(rows, columns, BATCH // 4):
             first, last = np.searchsorted(rows, (start, start + len(batch)))
             if last > first:
                 # A table's take would keep the batch's strings; a batch's copies what is taken.
-                kept.append(batch.take(pa.array(rows[first:last] - start)))
-        schema = pa.schema([(name, self.types[name]) for name in columns])
+                kept.append(batch.take(pa.array(rows[first:last] - start)).cast(schema))
         return pa.Table.from_batches(kept, schema) if kept else schema.empty_table()
 
     def width(self, rows: NDArray[np.int64], columns: Sequence[str]) -> float:
