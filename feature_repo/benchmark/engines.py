@@ -1,8 +1,8 @@
 """`python -m feature_repo.benchmark.engines NAME FOLDER`: one engine's point-in-time join of a past (past.py), in a process of its own.
 
 Writes the answer to `NAME.parquet` in that folder and says on standard output, as JSON: seconds of the call until the pandas frame is there,
-gigabytes held before it and at the most, and rows. Feast's own stores are asked twice: as they come, which shows a label what was created after it, and with
-`filter_by_created_timestamp`, which is the question that the others answer.
+gigabytes held before it and at the most, and rows. Feast's own stores are asked twice: as they come, which shows a label what was created after
+it, and with `filter_by_created_timestamp`, which is the question that the others answer.
 """
 
 import argparse

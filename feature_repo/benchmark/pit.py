@@ -188,10 +188,8 @@ def main() -> None:
             bar.update()
             log.info("%s, %d labels: %s", each.engine, each.labels, f"stopped {each.stopped}" if each.stopped else f"{each.seconds:.1f} s")
     print(table(runs))
-    bounds = {"minutes": asked.minutes, "memory_gb": asked.memory_gb}
-    write_report(
-        asked.out, figures(runs), runs=[asdict(each) for each in runs], size=asdict(size), features=len(features("user_activity")) * 3, bounds=bounds
-    )
+    about = {"size": asdict(size), "features": len(references()), "bounds": {"minutes": asked.minutes, "memory_gb": asked.memory_gb}}
+    write_report(asked.out, figures(runs), runs=[asdict(each) for each in runs], **about)
 
 
 if __name__ == "__main__":
