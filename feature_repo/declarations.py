@@ -26,6 +26,8 @@ SIGNAL_STRENGTH = (0.1, 0.4, 1.0, 0.6, 0.1, 0.1, 3.0, 3.0)
 """What decides which interests are among the strongest K, in the order of SIGNALS. Not the learned weights of the profile."""
 VIEW_SHARE_OF_TIES = 0.1
 """What a view of a followed user or group member counts beside a purchase (1) in the follow and group signals."""
+STATED = 1.0
+"""What a stated like or dislike of a category or brand counts for it."""
 PRODUCT_PREFERENCE, MOST_BY_PRODUCTS = 0.3, 0.9
 """What a liked or disliked product counts for its category and brand, and what all of them count for it at the most."""
 

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,9 +18,12 @@ from sklearn.feature_extraction.text import CountVectorizer
 from feature_repo.declarations import EMBEDDING_SIZE
 from feature_repo.errors import FeatureRepoError
 
+log = logging.getLogger(__name__)
+
 Floats = NDArray[np.float32]
 
-_WORDS: dict[str, Any] = {"analyzer": "word", "ngram_range": (1, 2), "max_features": 8_000, "token_pattern": r"(?u)\b\w+\b"}
+_WORD = re.compile(r"(?u)\b\w+\b")
+_WORDS: dict[str, Any] = {"analyzer": "word", "ngram_range": (1, 2), "max_features": 8_000, "token_pattern": _WORD.pattern}
 _CHARACTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4), "max_features": 12_000}
 """Characters carry languages written without spaces, and misspellings."""
 
@@ -54,16 +59,12 @@ class TfidfSvd:
 
     @classmethod
     def fit(cls, texts: Sequence[str], seed: int = 0) -> "TfidfSvd":
-        """Learn from texts.
-
-        Raises:
-            FeatureRepoError: not one text has a word in it.
-        """
+        """Learn from texts. Where not one has a word in it, all vectors are zeros, and the log says so."""
         counters = [CountVectorizer(**options) for options in (_WORDS, _CHARACTERS)]
-        try:
-            counts = csr_matrix(hstack([counter.fit_transform(texts) for counter in counters]))
-        except ValueError as empty:
-            raise FeatureRepoError("No product has a title: an embedding needs at least one word. Check the column 'title'.") from empty
+        if not any(_WORD.search(text) for text in texts):
+            log.warning("No product has a word in its title, category or brand: their text tells nothing. Check the column 'title'.")
+            return cls([], [], np.zeros(0, np.float32), np.zeros((EMBEDDING_SIZE, 0), np.float32))
+        counts = csr_matrix(hstack([counter.fit_transform(texts) for counter in counters]))
         words, characters = ([str(term) for term in counter.get_feature_names_out()] for counter in counters)
         present = np.asarray((counts > 0).sum(axis=0)).ravel()
         idf = (np.log((1 + len(texts)) / (1 + present)) + 1).astype(np.float32)
@@ -82,8 +83,8 @@ class TfidfSvd:
         return "tfidf-svd-" + found.hexdigest()[:12]
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        if not len(texts):
-            return np.zeros((0, EMBEDDING_SIZE), np.float32)
+        if not len(texts) or not self.words:
+            return np.zeros((len(texts), EMBEDDING_SIZE), np.float32)
         counts = csr_matrix(hstack([counter.transform(texts) for counter in self._counters]))
         return _unit(np.asarray(self._weighted(counts) @ self.components.T, np.float32))
 

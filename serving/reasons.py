@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_repo.declarations import STATED
 from feature_repo.journal import Reason
 from feature_repo.vectors import RANKER_FEATURES
 from training.profile import Interest, Profile
@@ -49,7 +50,7 @@ _COLUMN = {name: position for position, name in enumerate(RANKER_FEATURES)}
 @dataclass(frozen=True)
 class Shown:
     """One item to give reasons for. `values` are those of RANKER_FEATURES, in their order; `moved` is what each of GROUPS added to the score;
-    `categories` from leaf to root; `explored`: it was drawn."""
+    `categories` from leaf to root; `explored`: it was drawn; `beside_crowds`: a crowd chose some product of the shopper's history."""
 
     categories: tuple[str, ...]
     categories_zh: Mapping[str, str]
@@ -57,6 +58,7 @@ class Shown:
     values: Sequence[float]
     moved: Sequence[float]
     explored: bool = False
+    beside_crowds: bool = True
 
     def value(self, name: str) -> float:
         """NaN where missing or where the ranker has no such feature."""
@@ -99,23 +101,24 @@ def _evidence(interest: Interest | None, *signals: str) -> float:
     return sum(each.value for each in interest.evidence if each.signal in signals) if interest else 0.0
 
 
-def _category_with(*signals: str) -> Callable[[Shown, _Known], str | None]:
-    """The product's category, if the shopper's evidence for it holds one of the signals and nothing speaks against it."""
+def _category_with(*signals: str, least: float = 0.0) -> Callable[[Shown, _Known], str | None]:
+    """The product's category, if the shopper's evidence for it holds one of the signals, `least` or more of it, and nothing speaks against it."""
 
     def subject(item: Shown, known: _Known) -> str | None:
         for category in item.categories:
             interest = known.categories.get(category)
-            if interest and interest.weight > 0 and _evidence(interest, *signals) > 0:
+            if interest and interest.weight > 0 and (evidence := _evidence(interest, *signals)) > 0 and evidence >= least:
                 return category
         return None
 
     return subject
 
 
-def _brand_with(*signals: str) -> Callable[[Shown, _Known], str | None]:
+def _brand_with(*signals: str, least: float = 0.0) -> Callable[[Shown, _Known], str | None]:
     def subject(item: Shown, known: _Known) -> str | None:
         interest = known.brands.get(item.brand or "")
-        return item.brand if interest and interest.weight > 0 and _evidence(interest, *signals) > 0 else None
+        evidence = _evidence(interest, *signals)
+        return item.brand if interest and interest.weight > 0 and evidence > 0 and evidence >= least else None
 
     return subject
 
@@ -127,8 +130,9 @@ def _circles(item: Shown, known: _Known) -> str | None:
 
 
 def _chosen_by_a_crowd(item: Shown) -> bool:
-    """What one or two people chose would tell of them; a shop that has only reviews counts these."""
-    return any(item.value(name) >= CROWD for name in ("product_buyers_90d", "product_reviews_ever"))
+    """What one or two people chose would tell of them, and so would what goes with a product that one or two people chose; a shop that has only
+    reviews counts these."""
+    return item.beside_crowds and any(item.value(name) >= CROWD for name in ("product_buyers_90d", "product_reviews_ever"))
 
 
 def _less_bought(item: Shown) -> bool:
@@ -152,10 +156,10 @@ def _when(condition: Callable[[Shown], bool]) -> Callable[[Shown, _Known], str |
 
 _KINDS = (
     _Kind(
-        "likes_category", _category_with("like"), ("up_category_preference", "up_liked", "up_category_interest"),
+        "likes_category", _category_with("like", least=STATED), ("up_category_preference", "up_liked", "up_category_interest"),
         "You like {}", "您喜欢{}", 1.0, of_category=True,
     ),
-    _Kind("likes_brand", _brand_with("like"), ("up_brand_preference", "up_liked", "up_brand_interest"), "You like {}", "您喜欢{}", 0.9),
+    _Kind("likes_brand", _brand_with("like", least=STATED), ("up_brand_preference", "up_liked", "up_brand_interest"), "You like {}", "您喜欢{}", 0.9),
     _Kind(
         "bought_before", _when(lambda item: item.value("up_purchases") > 0),
         ("up_purchases", "up_days_since_purchase", "score_repeat", "rank_repeat"),
@@ -179,7 +183,7 @@ _KINDS = (
         ("up_category_behaviour", "up_category_interest", "up_category_share", "up_category_days"),
         "You looked at {}", "您浏览过{}", of_category=True,
     ),
-    _Kind("circles", _circles, ("up_category_social",), "{} are popular in your circles", "{}在您的圈子里很受欢迎", of_category=True),
+    _Kind("circles", _circles, ("up_category_social",), "Popular in your circles: {}", "{}在您的圈子里很受欢迎", of_category=True),
     _Kind(
         "circle_chose", _when(_chosen_by_many), ("up_circle_people", "up_circle_weight", "score_social", "rank_social"),
         "Several people in your circles chose this", "您的圈子里有多人选了这件商品",
@@ -199,7 +203,7 @@ _KINDS = (
         "A next step after what you bought or looked at", "延续您买过或看过的商品",
     ),
     _Kind(
-        "next", _when(lambda item: item.value("score_sequential") > 0 and not item.value("rank_sequential") > NEAR_RANK),
+        "next", _when(lambda item: item.value("score_sequential") > 0 and not item.value("rank_sequential") > NEAR_RANK and _chosen_by_a_crowd(item)),
         ("score_sequential", "rank_sequential"), "Goes with what you chose lately", "与您最近选的商品相配",
     ),
     _Kind(
@@ -276,6 +280,4 @@ def _reasons(item: Shown, known: _Known) -> tuple[Reason, ...]:
         helped = item.moved[_GROUP_OF[kind.features]] + kind.first > 0
         if len(told) < LONGEST and helped and not any(each.code in rivals for each, _ in told):
             told.append((kind, subject))
-    if not told and ordered:
-        told = ordered[:1]
     return tuple(kind.tell(item, subject) for kind, subject in told) or (PICKED,)

@@ -18,9 +18,9 @@ from serving.reasons import Shown
 from serving.snapshot import Snapshot
 from training.profile import Profile, ProfileModel
 from training.ranker.model import Ranker
-from training.ranker.policy import NO_RULES, Choice, Offers, ShelfPolicy, choose, draw_of
+from training.ranker.policy import NO_RULES, Choice, Offers, ShelfPolicy, choose, draw_of, out_of_bounds
 from training.ranker.wishes import vetoes, wanted_of, wanted_shares
-from training.retrieval.contract import unit
+from training.retrieval.contract import NONE_BARRED, unit
 from training.retrieval.model import RetrieverSet
 
 Floats = NDArray[np.float32]
@@ -142,7 +142,9 @@ class Recommender:
         with clock.stage("retrieve"):
             count = max(self.candidates, 2 * wish.n)
             ends = perf_counter() + self.retrieve_timeout_s
-            found = shop.retrievers.retrieve(user.history, now, count, user.interests, user.circle, self.retrieved, lambda: perf_counter() < ends)
+            found = shop.retrievers.retrieve(
+                user.history, now, count, user.interests, user.circle, self.retrieved, lambda: perf_counter() < ends, _too_dear_or_cheap(shop, rules)
+            )
             rows = shop.row_of[found.index]
             here = rows >= 0
             rows, asked, ranks = rows[here], found.scores[here], found.ranks[here]
@@ -172,7 +174,7 @@ class Recommender:
         if instead:
             rules = replace(rules, hide_bought=own.hide_bought, hide_disliked=own.hide_disliked)
         with clock.stage("retrieve"):
-            rows, scores = self._most_popular(shop, max(self.candidates, 2 * wish.n))
+            rows, scores = self._most_popular(shop, max(self.candidates, 2 * wish.n), _too_dear_or_cheap(shop, rules))
         with clock.stage("rules"):
             offers = self._offers(shop, user, rows, rules) if user is not None and instead else _offers(shop, rows)
             repeat = shop.retrievers.repeat_buying or not instead
@@ -189,9 +191,13 @@ class Recommender:
             self._lifted[retrievers] = self.ranker.blend.lifts_of(retrievers.products.categories)
         return self._lifted[retrievers]
 
-    def _most_popular(self, shop: Snapshot, count: int) -> tuple[Index, Floats]:
-        """Rows of at most `count` products, the most popular first, and their popularity."""
+    def _most_popular(self, shop: Snapshot, count: int, barred: Index) -> tuple[Index, Floats]:
+        """Rows of at most `count` products that are not barred, the most popular first, and their popularity."""
         order, popularity = shop.retrievers.popular()
+        if len(barred):
+            free = np.ones(len(order), bool)
+            free[barred] = False
+            order = order[free[order]]
         for some in (order[: 4 * count], order):
             here = some[shop.row_of[some] >= 0][:count]
             if len(here) == count:
@@ -213,9 +219,9 @@ class Recommender:
         self, shop: Snapshot, user: UserRow, profile: Profile, rows: Index, features: Floats, placed: tuple[str, ...]
     ) -> list[tuple[Reason, ...]]:
         moved = self.explainer(features)
-        brand = shop.matrix.texts["product_brand"]
+        brand, crowds = shop.matrix.texts["product_brand"], _beside_crowds(shop, user)
         shown = [
-            Shown(shop.lineage[row], shop.categories_zh, brand[row], values, added, by == "exploration")
+            Shown(shop.lineage[row], shop.categories_zh, brand[row], values, added, by == "exploration", crowds)
             for row, values, added, by in zip(rows.tolist(), features.tolist(), moved.tolist(), placed, strict=True)
         ]
         return reasons.explain(shown, profile, _crowds(shop, user))
@@ -227,6 +233,15 @@ def _offers(shop: Snapshot, rows: Index) -> Offers:
     stock, price = matrix.column("product_stock")[rows], matrix.column("product_price")[rows]
     nothing, no_text = np.zeros(0, np.float32), np.zeros((len(rows), 0), np.float32)
     return Offers(matrix.category[rows], matrix.brand[rows], stock, price, nobody, nobody, nothing, no_text)
+
+
+def _too_dear_or_cheap(shop: Snapshot, rules: ShelfPolicy) -> Index:
+    """Positions in the retrievers' products of those that the price bounds rule out: a shelf within bounds is found among all that keep them."""
+    if not rules.min_price and not rules.max_price:
+        return NONE_BARRED
+    price = np.append(shop.matrix.column("product_price"), np.float32(np.nan))[shop.row_of]
+    outside = out_of_bounds(price, rules.min_price, rules.max_price)
+    return NONE_BARRED if outside is None else np.flatnonzero(outside).astype(np.int32)
 
 
 def _bought(shop: Snapshot, user: UserRow, rows: Index) -> NDArray[np.bool_]:
@@ -249,6 +264,12 @@ def _disliked(shop: Snapshot, user: UserRow, rows: Index) -> NDArray[np.bool_]:
 def _among(rows: Index, some: Sequence[int]) -> NDArray[np.bool_]:
     """bool[m]: whether a row is one of some few; np.isin takes ten times as long to begin."""
     return np.asarray((rows[:, None] == np.array(some, np.int32)).any(axis=1))
+
+
+def _beside_crowds(shop: Snapshot, user: UserRow) -> bool:
+    """Whether a crowd chose some product of the shopper's history: else what goes with it tells what one or two others chose."""
+    rows = [row for product in user.history.products if (row := shop.matrix.index.get(product, -1)) >= 0]
+    return any(bool((shop.matrix.column(name)[rows] >= reasons.CROWD).any()) for name in ("product_buyers_90d", "product_reviews_ever"))
 
 
 def _crowds(shop: Snapshot, user: UserRow) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_repo.declarations import HALF_LIFE, RETRIEVERS
+from feature_repo.declarations import HALF_LIFE, RETRIEVERS, STATED
 from feature_repo.events import SIGNALS
 
 Floats = NDArray[np.float32]
@@ -24,8 +24,8 @@ PAIR_FEATURES: tuple[tuple[str, str], ...] = (
     ("up_brand_behaviour", "Brand interest from behaviour (B)."),
     ("up_brand_social", "Brand interest from social ties (S)."),
     ("up_brand_preference", "Brand interest from stated likes and dislikes (N)."),
-    ("up_liked", "1 if the user likes the product's category or brand, else 0."),
-    ("up_disliked", "1 if the user dislikes the product's category or brand, else 0."),
+    ("up_liked", "1 if the user said they like the product's category or brand, and no dislike as strong, else 0."),
+    ("up_disliked", "1 if the user said they dislike the product's category or brand, and no like as strong, else 0."),
     ("up_category_share", "The category's behaviour over the user's behaviour on all interests."),
     ("up_price_log_ratio", "ln(price / mean price of what the user acted on in 90 days)."),
     ("up_price_rank_gap", "Rank of price in its category less the user's mean rank."),
@@ -114,7 +114,8 @@ def pair_features(user: UserSide, product: ProductSide, request: RequestSide) ->
         column[f"up_{kind}_preference"][:] = weighted[:, 6:].sum(axis=1)
         column[f"up_{kind}_interest"][:] = weighted.sum(axis=1)
         column[f"up_{kind}_days"][:] = _days(now, last_at)
-        liked, disliked = signals[:, 6] > 0, signals[:, 7] > 0
+        like, dislike = signals[:, 6], signals[:, 7]
+        liked, disliked = (like >= STATED) & (like > dislike), (dislike >= STATED) & (dislike > like)
         column["up_liked"][:] = np.fmax(column["up_liked"], liked)
         column["up_disliked"][:] = np.fmax(column["up_disliked"], disliked)
     column["up_category_share"][:] = _share(user, weights, column["up_category_behaviour"])

@@ -46,7 +46,7 @@ def derive_categories(products: pd.DataFrame, embedder: Embedder, seed: int = 0)
     """product id -> a category, by k-means on the embedding, named by the words that mark its titles. For shops without categories."""
     now = latest(products)
     vectors = embedder.embed(text_of(now))
-    k = max(1, min(DERIVED_CATEGORIES, len(now) // 20))
+    k = max(1, min(DERIVED_CATEGORIES, len(now) // 20, len(np.unique(vectors, axis=0))))
     labels = KMeans(k, n_init=2, max_iter=50, random_state=seed).fit_predict(vectors)
     titles = now["title"].fillna("").astype(str).str.lower().str.findall(r"[^\W\d_]{3,}").map(set)
     overall = pd.Series([w for words in titles for w in words]).value_counts()

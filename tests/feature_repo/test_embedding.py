@@ -29,9 +29,17 @@ def test_it_is_the_same_after_saving_and_for_the_same_texts(tmp_path: Path) -> N
     assert {file.suffix for file in tmp_path.iterdir()} == {".json", ".npz"}
 
 
-def test_no_text_and_no_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FeatureRepoError, match="title"):
-        TfidfSvd.fit(["", ""])
+def test_without_a_word_vectors_are_zeros_and_the_log_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = TfidfSvd.fit(["", "?"])
+    assert "Check the column 'title'" in caplog.text
+    model.save(tmp_path)
+    read = load_embedder(tmp_path)
+    assert read.version == model.version
+    vectors = read.embed(["some words", ""])
+    assert vectors.shape == (2, EMBEDDING_SIZE) and not vectors.any()
+
+
+def test_a_folder_without_an_embedding_is_named(tmp_path: Path) -> None:
     with pytest.raises(FeatureRepoError, match="make features"):
         load_embedder(tmp_path)
     assert not TfidfSvd.fit(TEXTS).embed([]).size

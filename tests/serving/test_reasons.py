@@ -1,6 +1,7 @@
 """Reasons are told only where they are true."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from training.profile import Evidence, Interest, Profile
 
 
 def shown(values: dict[str, float] | None = None, moved: dict[str, float] | None = None, brand: str | None = "Acme") -> Shown:
-    """A laptop. Values that are not named are missing, contributions 0."""
+    """A laptop. Values that are not named are missing. A value raised the score a little, if nothing else is said; the others did nothing."""
     features = np.full(len(RANKER_FEATURES), np.nan, np.float32)
     contributions = np.zeros(len(RANKER_FEATURES), np.float32)
-    for target, given in ((features, values), (contributions, moved)):
+    raised = dict.fromkeys(values or {}, 0.001) | (moved or {})
+    for target, given in ((features, values), (contributions, raised)):
         for name, value in (given or {}).items():
             target[RANKER_FEATURES.index(name)] = value
     moved_by = [float(sum(contributions[list(columns)])) for columns in GROUPS]
@@ -116,7 +118,8 @@ def test_circles_are_told_as_a_crowd_only(signal: str, crowds: dict[str, float],
         ({"score_linear": 0.4, "product_reviews_ever": 3.0}, ["goes_with"]),  # a shop that has only reviews
         ({"score_next_item": 0.4}, ["picked"]),
         ({"score_next_item": 0.4, "product_buyers_90d": 9.0}, ["follows"]),
-        ({"score_sequential": 0.01, "rank_sequential": 4.0}, ["next"]),
+        ({"score_sequential": 0.01, "rank_sequential": 4.0}, ["picked"]),
+        ({"score_sequential": 0.01, "rank_sequential": 4.0, "product_buyers_90d": 3.0}, ["next"]),
         ({"score_sequential": 0.0001, "rank_sequential": 180.0}, ["picked"]),
         ({"score_embedding": 0.01, "rank_embedding": 180.0}, ["picked"]),
     ],
@@ -164,6 +167,24 @@ def test_that_the_circle_chose_a_product_is_told_only_where_nobody_can_be_meant(
     found = explain([shown(values, {"up_circle_people": 1.0})], profile(), NOBODY)[0]
     assert ("circle_chose" in [reason.code for reason in found]) == told
     assert not any(re.search("[0-9]|follow", reason.text.lower() + reason.text_zh) for reason in found)
+
+
+@pytest.mark.parametrize("moved", [0.0, -0.4])
+def test_what_did_not_raise_the_score_is_no_reason(moved: float) -> None:
+    assert codes(shown({"rank_popular": 7.0, "score_popular": 0.4}, {"rank_popular": moved, "score_popular": 0.0}), profile()) == ["picked"]
+
+
+@pytest.mark.parametrize("value", [0.3, 0.9])
+def test_a_liked_product_is_no_word_on_its_category_or_brand(value: float) -> None:
+    """A product's like counts PRODUCT_PREFERENCE for these, at the most MOST_BY_PRODUCTS."""
+    known = profile(interest("Laptops", like=value), interest("Acme", "brand", like=value))
+    assert not {"likes_category", "likes_brand"} & set(codes(shown(moved={"up_category_interest": 1.0, "up_brand_interest": 1.0}), known))
+
+
+def test_what_goes_with_a_history_that_no_crowd_shares_is_no_reason() -> None:
+    item = shown({"score_item_to_item": 0.4, "product_buyers_90d": 9.0})
+    assert codes(item, profile()) == ["goes_with"]
+    assert codes(replace(item, beside_crowds=False), profile()) == ["picked"]
 
 
 def test_what_moved_the_score_comes_first() -> None:

@@ -10,7 +10,7 @@ import pytest
 from feature_repo.declarations import SIGNALS
 from feature_repo.online import Circle, History, Interests, UserRow
 from feature_repo.vectors import USER_SCALARS
-from serving.recommend import Wish, _bought, _crowds, _disliked
+from serving.recommend import Wish, _beside_crowds, _bought, _crowds, _disliked, _too_dear_or_cheap
 from serving.snapshot import Snapshot
 from training.ranker.policy import ShelfPolicy
 
@@ -72,6 +72,28 @@ def test_a_crowd_is_people_who_chose_one_product() -> None:
     found = _crowds(shop, shopper)
     assert all(found[category] == 4.0 for category in shop.lineage[2])
     assert found.keys() == {*shop.lineage[0], *shop.lineage[2]} and _crowds(shop, user()) == {}
+
+
+@pytest.mark.parametrize(("buyers", "expected"), [([2, 0, 9, 9], False), ([2, 3, 0, 0], True), ([np.nan, np.nan, 9, 9], False)])
+def test_a_history_is_beside_crowds_where_one_chose_something_of_it(buyers: list[float], expected: bool) -> None:
+    shop = snapshot()
+    nothing = np.full(4, np.nan, np.float32)
+    columns = {"product_buyers_90d": np.array(buyers, np.float32), "product_reviews_ever": nothing}
+    cast(Any, shop.matrix).column = columns.__getitem__
+    assert _beside_crowds(shop, user({"p0": 1.0, "p1": 0.0, "gone": 1.0})) is expected
+    assert not _beside_crowds(shop, user())
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "barred"),
+    [(0.0, 0.0, []), (15.0, 0.0, [0, 2, 3]), (0.0, 15.0, [1, 2, 3]), (10.0, 20.0, [2, 3]), (30.0, 40.0, [0, 1, 2, 3])],
+)
+def test_what_price_bounds_rule_out_is_not_proposed(lowest: float, highest: float, barred: list[int]) -> None:
+    """Nor is what has no price (row 3), nor what the catalogue no longer has (-1)."""
+    matrix = SimpleNamespace(column={"product_price": np.array([99.0, 20.0, 10.0, np.nan], np.float32)}.__getitem__)
+    shop = cast(Any, SimpleNamespace(matrix=matrix, row_of=np.array([2, 1, 3, -1], np.int32)))
+    found = _too_dear_or_cheap(shop, ShelfPolicy(min_price=lowest, max_price=highest))
+    assert found.dtype == np.int32 and found.tolist() == barred
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from feature_repo.build import build, prepared
 from training import dataset
 from training.benchmark import item_cosine
 from training.benchmark.figures import CUTS, Ranks, Run
-from training.benchmark.leave_one_out import FILES, renumbered
+from training.benchmark.files import RANKING
+from training.benchmark.leave_one_out import renumbered
 from training.errors import TrainingError
 from training.evaluation.past import Past
 from training.evaluation.slices import OUT_OF_REACH, Outcomes, by_user
@@ -44,7 +45,7 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
     interactions, items = renumbered(folder, np.random.default_rng(seed))
     files = scratch / "files"
     files.mkdir(parents=True)
-    for name, frame in zip(FILES, (interactions, items), strict=True):
+    for name, frame in zip(RANKING, (interactions, items), strict=True):
         frame.to_parquet(files / name)
     settings = settings.model_copy(update={"seed": seed, "home": scratch / "homes"})
     timings, before = Timings(), Timings()
@@ -63,7 +64,7 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
     for each, measured, prefix in ((shop, found.measured, "test_"), (sooner, valid.measured, "valid_")):
         ranks = {"item cosine": cosine_ranks(each, measured.outcomes, settings)}
         models["item cosine"] |= figures_by_cut(replace(measured.outcomes, ranks=ranks), "item cosine", prefix)
-    parts = replace(found.measured.slices, stack="full stack")
+    parts = found.measured.slices.renamed(_title)
     params = dict(vars(found.retrievers.params)) | vars(found.ranker.blend)
     return Run(models, timings.fit_minutes, milliseconds(shop, found, settings), params, found.trees, {}, parts, timings.seconds)
 

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_repo.circumstances import circumstances, peak_gb
+from training.dataset import Audience
 from training.evaluation.ablation import Loss
 from training.evaluation.slices import OUT_OF_REACH, Sliced
+from training.retrieval.model import RetrieverSet
 
 Ranks = NDArray[np.int64]
 CUTS = (5, 10, 20)
@@ -17,6 +19,16 @@ CUTS = (5, 10, 20)
 def ranks_of(scores: NDArray[np.float32], target: int) -> int:
     """Rank from 0 of the target, after everything that scores as high; out of reach where it is not proposed."""
     return int((scores >= scores[target]).sum()) - 1 if target >= 0 and np.isfinite(scores[target]) else OUT_OF_REACH
+
+
+def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
+    """int64[users]: each one's rank of their target by one retriever, over everything they do not have."""
+    ranks = []
+    for person, wanted, seen in zip(people.people, people.targets(found).products, people.had(found), strict=True):
+        scores = found.scores(name, person.history, person.moment, person.interests, person.circle)
+        scores[seen] = -np.inf
+        ranks.append(ranks_of(scores, next(iter(wanted))))
+    return np.array(ranks, np.int64)
 
 
 def ndcg(ranks: Ranks, k: int = 10) -> NDArray[np.float64]:

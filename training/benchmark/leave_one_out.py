@@ -29,8 +29,8 @@ from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES
 from training import dataset
 from training.benchmark import item_cosine
-from training.benchmark.figures import Ranks, Run, figures_of, ndcg, ranks_of
-from training.benchmark.files import read_files
+from training.benchmark.figures import Ranks, Run, figures_of, ndcg, retriever_ranks
+from training.benchmark.files import RANKING, read_ranking
 from training.dataset import Audience, Catalogue
 from training.errors import TrainingError
 from training.evaluation import ablation
@@ -53,7 +53,6 @@ from training.settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
-FILES = ("interactions.parquet", "items.parquet")
 WATCHED = 1_500
 """Users whose validation target chooses the retrievers' parameters."""
 AT_ONCE = 2_000
@@ -99,14 +98,6 @@ class Stage:
     def some(self, count: int, random: np.random.Generator) -> Audience:
         """A sample of the people."""
         return self.people.part(sorted(random.permutation(len(self.people.people))[:count].tolist()))
-
-
-def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
-    """int64[users]: each one's rank of their target by one retriever over the whole catalogue."""
-    targets = [next(iter(each)) for each in people.targets(found).products]
-    return np.array(
-        [ranks_of(found.scores(name, person.history, person.moment), target) for person, target in zip(people.people, targets, strict=True)]
-    )
 
 
 def single_ranks(stage: Stage, found: RetrieverSet) -> dict[str, Ranks]:
@@ -278,11 +269,9 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
     of a day the later one always has the higher number, targets included.
 
     Raises:
-        TrainingError: a file is missing.
+        TrainingError: the files are not in the shape that `read_ranking` asks for.
     """
-    interactions, items = read_files(folder, FILES, "amazon_beauty")
-    if items["asin"].duplicated().any():
-        raise TrainingError(f"{folder / FILES[1]}: column asin has the same product twice; each one has a row of its own.")
+    interactions, items = read_ranking(folder)
     names = pd.Series([f"item{n}" for n in random.permutation(len(items))], index=items["asin"])
     users = np.unique(interactions["user_idx"])
     people = pd.Series([f"user{n}" for n in random.permutation(len(users))], index=users)
@@ -296,10 +285,10 @@ def renumbered(folder: Path, random: np.random.Generator) -> tuple[pd.DataFrame,
 
 def _stage(interactions: pd.DataFrame, items: pd.DataFrame, known: Sequence[str], target: str, to: Path, settings: TrainingSettings) -> Stage:
     if "loo_split" not in interactions:
-        raise TrainingError(f"{FILES[0]}: column loo_split (train, valid or test) is missing; --protocol time does without.")
+        raise TrainingError(f"{RANKING[0]}: column loo_split (train, valid or test) is missing; --protocol time does without.")
     to.mkdir(parents=True)
-    interactions[interactions["loo_split"].isin(known)].to_parquet(to / FILES[0])
-    items.to_parquet(to / FILES[1])
+    interactions[interactions["loo_split"].isin(known)].to_parquet(to / RANKING[0])
+    items.to_parquet(to / RANKING[1])
     wanted = interactions[interactions["loo_split"] == target]
     chosen = settings.model_copy(update={"home": settings.home / target})
     return Stage.of(to, dict(zip(wanted["user_idx"], wanted["asin"], strict=True)), chosen)

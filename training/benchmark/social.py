@@ -35,7 +35,7 @@ from feature_repo.online import ProductMatrix
 from feature_repo.store import Build, features_of
 from feature_repo.vectors import RANKER_FEATURES, USER_SCALARS
 from training import dataset
-from training.benchmark.figures import CUTS, Ranks, figures_of, ndcg, ranks_of
+from training.benchmark.figures import CUTS, Ranks, figures_of, ndcg, ranks_of, retriever_ranks
 from training.benchmark.files import read_files
 from training.dataset import Audience, Catalogue, Person, Scored
 from training.evaluation.period import METHODS
@@ -80,6 +80,7 @@ class Ratings:
     test: Mapping[str, str]
     categories: Mapping[str, str]  # of every product
     trust: pd.DataFrame  # truster, trustee
+    people: Mapping[str, Any]  # of every user who rated: their id in the file, the same for all seeds
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def read(folder: Path, random: np.random.Generator) -> Ratings:
     known["day"] = random.integers(0, DAYS, len(known))
     ties = pd.DataFrame({name: trust[name].map(users) for name in ("truster", "trustee")})
     ties = ties[ties["truster"] != ties["trustee"]].drop_duplicates(ignore_index=True)
-    return Ratings(known, held[1], held[0], categories, ties)
+    people = dict(zip(frame["user"], mixed["user_id"], strict=True))
+    return Ratings(known, held[1], held[0], categories, ties, people)
 
 
 def _names(kind: str, columns: Sequence[pd.Series], random: np.random.Generator) -> pd.Series:
@@ -203,16 +205,6 @@ def halves_of(ratings: Ratings, random: np.random.Generator) -> tuple[list[str],
     return mixed[count:], mixed[:count]
 
 
-def retriever_ranks(found: RetrieverSet, name: str, people: Audience) -> Ranks:
-    """int64[users]: each one's rank of their target by one retriever, over everything they do not have."""
-    ranks = []
-    for person, wanted, seen in zip(people.people, people.targets(found).products, people.had(found), strict=True):
-        scores = found.scores(name, person.history, person.moment, person.interests, person.circle)
-        scores[seen] = -np.inf
-        ranks.append(ranks_of(scores, next(iter(wanted))))
-    return np.array(ranks, np.int64)
-
-
 def stack_ranks(arm: Arm, found: RetrieverSet, settings: TrainingSettings) -> tuple[Ranks, int]:
     """int64[users]: rank of each one's test target by the ranker, which learned from the other half; and its number of trees."""
     learned = Scored.of(arm.learners, found, arm.reader, arm.weights, settings.candidates).labelled()
@@ -231,8 +223,10 @@ def stack_ranks(arm: Arm, found: RetrieverSet, settings: TrainingSettings) -> tu
 
 @dataclass(frozen=True)
 class Run:
-    """What one seed gave: method -> rank of each measured person's target, the same people in the same order; slices of them; what was chosen."""
+    """What one seed gave: who was measured, by their ids in the file; method -> rank of each one's target, in their order; slices of them; what was
+    chosen."""
 
+    people: Sequence[Any]
     ranks: Mapping[str, Ranks]
     slices: Mapping[str, NDArray[np.bool_]]
     reached: Mapping[str, float]  # arm -> share of the targets among the candidates
@@ -278,7 +272,8 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path) -> R
     }  # fmt: skip
     rated = set(ratings.known["product"])
     counts["targets_nobody_else_rated"] = sum(ratings.test[user] not in rated for user in halves[1])
-    return Run(ranks, slices, reached, {**vars(params), **trees}, (time.monotonic() - started) / 60, counts)
+    measured = [ratings.people[user] for user in halves[1]]
+    return Run(measured, ranks, slices, reached, {**vars(params), **trees}, (time.monotonic() - started) / 60, counts)
 
 
 def _slices(people: Sequence[Person]) -> dict[str, NDArray[np.bool_]]:
@@ -288,9 +283,17 @@ def _slices(people: Sequence[Person]) -> dict[str, NDArray[np.bool_]]:
     return {"all": np.ones(len(people), bool), "with ties": followed, "few ratings": few, "few ratings, with ties": few & followed}
 
 
-def interval(gains: NDArray[np.float64], random: np.random.Generator, draws: int = DRAWS) -> tuple[float, float]:
-    """95 % interval of a mean over people: percentile bootstrap (Efron 1979), people drawn with replacement."""
-    means = [gains[random.integers(0, len(gains), len(gains))].mean() for _ in range(draws)]
+def interval(gains: NDArray[np.float64], people: NDArray[Any], random: np.random.Generator, draws: int = DRAWS) -> tuple[float, float]:
+    """95 % interval of a mean: percentile bootstrap (Efron 1979), people drawn with replacement, each with all their gains.
+
+    Args:
+        gains: float64[n].
+        people: whose each gain is, id[n]; somebody measured with several seeds has several.
+    """
+    owner, names = pd.factorize(people)
+    sums, counts = np.bincount(owner, weights=gains), np.bincount(owner)
+    drawn = (random.integers(0, len(names), len(names)) for _ in range(draws))
+    means = [sums[some].sum() / counts[some].sum() for some in drawn]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
@@ -326,7 +329,8 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _difference(runs: Mapping[int, Run], part: str, method: str, other: str, k: int) -> dict[str, float]:
     gains = np.concatenate([(ndcg(run.ranks[method], k) - ndcg(run.ranks[other], k))[run.slices[part]] for run in runs.values()])
-    low, high = interval(gains, np.random.default_rng(0))
+    people = np.concatenate([np.asarray(run.people)[run.slices[part]] for run in runs.values()])
+    low, high = interval(gains, people, np.random.default_rng(0))
     return {"mean": float(gains.mean()), "low": low, "high": high}
 
 

@@ -13,7 +13,7 @@ single method that was best overall on the tuning period, is resampled in pairs.
 is better by more than MARGIN and the interval of the lead lies below zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -104,6 +104,11 @@ class Sliced:
 
     def with_slices(self, more: Sequence[Slice]) -> "Sliced":
         return replace(self, slices=(*self.slices, *more))
+
+    def renamed(self, title: Callable[[str], str]) -> "Sliced":
+        """The same with other names for the methods."""
+        parts = tuple(replace(part, methods={title(name): found for name, found in part.methods.items()}) for part in self.slices)
+        return replace(self, stack=title(self.stack), baseline=title(self.baseline), slices=parts)
 
     def json(self) -> dict[str, Any]:
         return asdict(self)

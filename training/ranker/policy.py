@@ -132,7 +132,7 @@ def removed_by(policy: ShelfPolicy, offers: Offers, repeat_buying: bool) -> NDAr
         ("stock", sold_out(offers) if policy.hide_sold_out else None),
         ("bought", offers.bought if policy.hide_bought or not repeat_buying else None),
         ("veto", offers.disliked if policy.hide_disliked else None),
-        ("price", out_of_bounds(offers, policy.min_price, policy.max_price)),
+        ("price", out_of_bounds(offers.price, policy.min_price, policy.max_price)),
     )
     for rule, these in barred:
         if these is not None:
@@ -145,14 +145,17 @@ def sold_out(offers: Offers) -> Bools:
     return np.asarray(offers.stock <= 0)
 
 
-def out_of_bounds(offers: Offers, lowest: float, highest: float) -> Bools | None:
-    """bool[m], None without a bound. A bound is a promise: a product without a price can't keep it and passes only where none is set."""
+def out_of_bounds(price: Floats, lowest: float, highest: float) -> Bools | None:
+    """bool[m] for prices float32[m], None without a bound.
+
+    A bound is a promise: a product without a price can't keep it and passes only where none is set.
+    """
     if not lowest and not highest:
         return None
     with np.errstate(invalid="ignore"):
-        inside = offers.price >= lowest
+        inside = price >= lowest
         if highest:
-            inside &= offers.price <= highest
+            inside &= price <= highest
     return np.asarray(~inside)
 
 

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_repo.declarations import SIGNALS
+from feature_repo.declarations import SIGNALS, STATED
 from feature_repo.online import Interests
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.int32]
 
 LIKE, DISLIKE = SIGNALS.index("like"), SIGNALS.index("dislike")
-VETO = 1.0
-"""A stated dislike of a category or brand counts 1; a disliked product counts less for its category and bars only itself."""
+VETO = STATED
+"""A disliked product counts less for its category and bars only itself."""
 
 
 def vetoes(interests: Interests) -> tuple[set[str], set[str]]:

@@ -12,7 +12,9 @@ from training.retrieval.contract import Acts, Floats, Index, Products, Proposals
 from training.retrieval.item_to_item import grown, load_matrix, save_matrix
 
 MOST = 12_500
-"""Products it covers, the most taken first: memory grows with their square (625 MB here), time with their cube."""
+"""Products it covers, the most taken first: memory grows with their square (one matrix of 625 MB here), time with their cube."""
+AT_ONCE = 500
+"""Rows of the inverse that are made into weights together."""
 KEPT = 200
 """Strongest weights kept per product."""
 
@@ -39,16 +41,12 @@ class Linear:
         inside = known & (place[acts.item] >= 0)
         matrix = sparse.csr_matrix((np.ones(int(inside.sum()), np.float32), (acts.user[inside], place[acts.item[inside]])))
         matrix.data[:] = 1.0
-        gram = (matrix.T @ matrix).toarray()
-        diagonal = np.diag_indices(len(gram))
-        gram[diagonal] += penalty
+        gram = (matrix.T @ matrix).toarray(order="F")  # LAPACK's order: it works in place
+        gram[np.diag_indices(len(gram))] += penalty
         with threads.every():
             lower, _ = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
             inverse, _ = linalg.lapack.spotri(lower, lower=1, overwrite_c=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
-        found = inverse / -np.diag(inverse)[None, :]
-        found[diagonal] = 0.0
-        return cls(_sparse(found.astype(np.float32), covered, n), half_life, view_weight, step)
+        return cls(_strongest(inverse, covered, n), half_life, view_weight, step)
 
     def scores(self, query: Query) -> Floats:
         return summed(*self._parts(query), self.weights.shape[0])
@@ -72,10 +70,20 @@ class Linear:
         return cls(weights, *about).over(products)
 
 
-def _sparse(dense: Floats, covered: Any, n: int) -> Any:
-    """The strongest weights of each row, in the numbering of all products."""
-    kept = min(KEPT, dense.shape[1])
-    best = np.argpartition(-np.abs(dense), kept - 1, axis=1)[:, :kept]
-    rows = np.repeat(covered, kept)
-    values = np.take_along_axis(dense, best, axis=1).ravel()
-    return sparse.csr_matrix((values, (rows, covered[best.ravel()])), shape=(n, n), dtype=np.float32)
+def _strongest(inverse: Floats, covered: Any, n: int) -> Any:
+    """The strongest weights of each row, in the numbering of all products. Of `inverse` only the lower triangle is filled in."""
+    size, kept = len(inverse), min(KEPT, len(inverse))
+    diagonal = np.diag(inverse)
+    columns, values = np.empty((size, kept), np.int64), np.empty((size, kept), np.float32)
+    for start in range(0, size, AT_ONCE):
+        rows = slice(start, min(start + AT_ONCE, size))
+        some = np.empty((rows.stop - start, size), np.float32)
+        some[:, :start] = inverse[rows, :start]
+        square = np.tril(inverse[rows, rows])
+        some[:, rows] = square + np.tril(square, -1).T
+        some[:, rows.stop :] = inverse[rows.stop :, rows].T
+        some /= -diagonal
+        some[np.arange(len(some)), np.arange(start, rows.stop)] = 0.0
+        best = np.argpartition(-np.abs(some), kept - 1, axis=1)[:, :kept]
+        columns[rows], values[rows] = covered[best], np.take_along_axis(some, best, axis=1)
+    return sparse.csr_matrix((values.ravel(), (np.repeat(covered, kept), columns.ravel())), shape=(n, n), dtype=np.float32)

@@ -139,16 +139,19 @@ class RetrieverSet:
         circle: Circle = NO_CIRCLE,
         depth: int = 0,
         in_time: Callable[[], bool] = lambda: True,
+        barred: Index = NONE_BARRED,
     ) -> Candidates:
         """The best k products that the retrievers propose, merged by best rank; each retriever proposes at most `depth`, and never fewer than k.
 
         A new user gets popular products. In a shop without repeat buying, products already bought are not proposed. An empty catalogue, or
         one in which nothing was ever bought or viewed and the user is new, gives the first k products in the order of ids, without scores.
 
+        `barred` are products, by position, that are not proposed either, int32[b].
         `in_time` is asked before each retriever, those that take longest last; from its first no on none is asked any more.
         """
         query = self.query(history, as_of, interests, circle)
-        barred = np.empty(0, np.int32) if self.repeat_buying else query.items[query.purchases > 0]
+        if not self.repeat_buying:
+            barred = np.concatenate([barred, query.items[query.purchases > 0]])
         k = min(k, len(self.product_ids))
         depth = min(max(k, depth), len(self.product_ids))
         proposed: dict[str, Proposals] = {}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,9 @@ def test_renumbering_keeps_who_took_what_in_which_order(folder: Path) -> None:
     assert len(follows) == ITEMS  # still one ring
 
 
-def test_titles_and_the_file_s_own_numbers_may_be_missing(folder: Path, tmp_path: Path) -> None:
-    for name, gone in (("interactions", ["item_idx"]), ("items", ["item_idx", "title"])):
+@pytest.mark.parametrize("without", [["item_idx", "title"], ["item_idx", "attributes"], ["item_idx", "title", "attributes"]])
+def test_words_and_the_file_s_own_numbers_may_be_missing(folder: Path, tmp_path: Path, without: list[str]) -> None:
+    for name, gone in (("interactions", ["item_idx"]), ("items", without)):
         pd.read_parquet(folder / f"{name}.parquet").drop(columns=gone).to_parquet(tmp_path / f"{name}.parquet")
     interactions, items = renumbered(tmp_path, np.random.default_rng(0))
     stage = protocol._stage(interactions, items, ("train",), "valid", tmp_path / "files", TrainingSettings(home=tmp_path / "homes", threads=1))
@@ -98,6 +100,41 @@ def test_ties_count_against_us_and_what_is_not_proposed_is_out_of_reach() -> Non
 def test_a_folder_of_another_shape_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"interactions\.parquet and no items\.parquet"):
         renumbered(tmp_path, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoilt", "said"),
+    [
+        ("interactions", lambda rows: rows.drop(columns="timestamp"), "no column timestamp; its columns are user_idx"),
+        ("interactions", lambda rows: rows.iloc[:0], "has no rows"),
+        ("interactions", lambda rows: rows.assign(user_idx=rows["user_idx"].where(rows.index != 4)), "1 rows have no user_idx, row 5 first"),
+        ("interactions", lambda rows: rows.assign(timestamp=rows["timestamp"].astype(str)), "timestamp holds .*not times"),
+        ("interactions", lambda rows: rows.assign(asin=rows["asin"].replace("A7", "B7")), "1 products, B7 among them, are not in items"),
+        ("interactions", lambda rows: rows.drop(columns="loo_split"), "loo_split .*--protocol time does without"),
+        ("items", lambda rows: rows.assign(asin=rows["asin"].replace("A7", "A8")), "asin has the same product twice"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_file_is_named(folder: Path, tmp_path: Path, name: str, spoilt: Callable[[pd.DataFrame], pd.DataFrame], said: str) -> None:
+    for each in ("interactions", "items"):
+        rows = pd.read_parquet(folder / f"{each}.parquet")
+        (spoilt(rows) if each == name else rows).to_parquet(tmp_path / f"{each}.parquet")
+    with pytest.raises(TrainingError, match=said):
+        protocol.run(tmp_path, 1, TrainingSettings(home=tmp_path / "homes"), tmp_path / "scratch")
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
+    for name in ("interactions.parquet", "items.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"interactions\.parquet can't be read as Parquet"):
+        renumbered(tmp_path, np.random.default_rng(0))
+
+
+def test_times_with_a_zone_are_brought_to_utc(folder: Path, tmp_path: Path) -> None:
+    rows = pd.read_parquet(folder / "interactions.parquet")
+    rows.assign(timestamp=rows["timestamp"].dt.tz_localize("UTC").dt.tz_convert("Asia/Shanghai")).to_parquet(tmp_path / "interactions.parquet")
+    pd.read_parquet(folder / "items.parquet").to_parquet(tmp_path / "items.parquet")
+    found, _ = renumbered(tmp_path, np.random.default_rng(0))
+    assert sorted(found["timestamp"]) == sorted(rows["timestamp"])
 
 
 def test_a_day_has_no_order(folder: Path, tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_targets_are_held_out_at_random_and_known_nowhere(folder: Path, tmp_path
     assert set(events.loc[events["event_type"] == "purchase", ["user_id", "product_id"]].itertuples(index=False, name=None)) == known
     assert ratings.test != other.test
     learners, measured = halves_of(ratings, np.random.default_rng(0))
+    assert len(set(ratings.people.values())) == len(ratings.people) and {*ratings.people.values()} == {*other.people.values()}
     assert not set(learners) & set(measured) and set(learners) | set(measured) == set(ratings.test)
 
 
@@ -94,8 +95,11 @@ def test_strangers_are_as_many(folder: Path) -> None:
 
 
 def test_intervals_and_ndcg_by_hand() -> None:
-    assert interval(np.full(50, 0.25), np.random.default_rng(0)) == (0.25, 0.25)
-    low, high = interval(np.r_[np.ones(500), -np.ones(500)], np.random.default_rng(0))
+    assert interval(np.full(50, 0.25), np.arange(50), np.random.default_rng(0)) == (0.25, 0.25)
+    gains = np.r_[np.ones(500), -np.ones(500)]
+    low, high = interval(gains, np.arange(1000), np.random.default_rng(0))
+    thrice = interval(np.tile(gains, 3), np.tile(np.arange(1000), 3), np.random.default_rng(0))
+    assert thrice == pytest.approx((low, high)), "who is measured three times is still one person"
     assert low == pytest.approx(-1.96 / np.sqrt(1000), abs=0.01) and high == pytest.approx(-low, abs=0.02)
     assert ndcg(np.array([0, 2, 9, 10])).tolist() == pytest.approx([1, 0.5, 1 / np.log2(11), 0])
 

@@ -199,6 +199,15 @@ def test_bought_products_are_left_out_where_nobody_buys_again() -> None:
     assert "camera" not in [PRODUCTS[position] for position in found.index]
 
 
+@pytest.mark.parametrize("repeat_buying", [True, False])
+def test_barred_products_are_proposed_by_none_and_leave_their_places_to_others(repeat_buying: bool) -> None:
+    retrievers, history = fitted(repeat_buying=repeat_buying), bought(("camera", 1, 3))
+    free = retrievers.retrieve(history, CUT, len(PRODUCTS)).index
+    found = retrievers.retrieve(history, CUT, 2, barred=free[:2]).index
+    assert found.tolist() == [each for each in retrievers.retrieve(history, CUT, len(PRODUCTS), barred=free[:2]).index if each not in free[:2]][:2]
+    assert len(found) == min(2, len(free) - 2) and not np.isin(found, free[:2]).any()
+
+
 def test_a_shop_without_events_proposes_its_catalogue() -> None:
     assert len(fitted(rows=events().iloc[:0]).retrieve(NO_HISTORY, CUT, 4).index) == 4
 
