@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from feature_repo import logs
 from feature_repo.benchmark.engines import ENGINES
-from feature_repo.benchmark.past import Size, write
+from feature_repo.benchmark.past import Size, references, write
 from feature_repo.circumstances import write_report
 
 log = logging.getLogger(__name__)
