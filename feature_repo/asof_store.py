@@ -3,7 +3,7 @@
 What differs from Feast's is `get_historical_features`. Feast's joins every label with every earlier row of its entity before it keeps the
 latest, which for a popular product with thousands of changes is thousands of rows per label; `asof_join` finds the one row. Feast's
 stores see a value that was created after the label unless a read says `filter_by_created_timestamp`; this one never does, unless its
-config says so. All else is inherited. docs/decisions/point_in_time.md says how the engine was chosen.
+config says so. All else is inherited. docs/decisions/point-in-time.md says how the engine was chosen.
 """
 
 import os
