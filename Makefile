@@ -15,7 +15,7 @@ export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train features serve demo bench-pit bench-serve mlflow monitor test check clean reset
+.PHONY: help train features serve demo bench-features bench-pit bench-serve mlflow monitor test check clean reset
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ serve: $(VENV)/ready  ## serve the champions on http://127.0.0.1:3000
 
 demo: $(VENV)/ready  ## let simulated shoppers use the running service for simulated weeks
 	$(RUN) monitoring.demo $(if $(SHOP),--shop $(SHOP)) $(ARGS)
+
+bench-features: $(VENV)/ready  ## our online store and read model against Feast's stores, on SQLite and Redis (needs redis-server)
+	$(RUN) feature_repo.benchmark.features $(ARGS)
 
 bench-pit: $(VENV)/ready  ## point-in-time joins: our offline store beside Feast's, seconds and memory
 	$(RUN) feature_repo.benchmark.pit $(ARGS)

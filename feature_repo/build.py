@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -34,10 +33,9 @@ from feature_repo.embedding import Embedder, SentenceTransformers, TfidfSvd, loa
 from feature_repo.errors import StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.ingest import ingest, read_tables
-from feature_repo.packed_store import PackedFile
 from feature_repo.settings import Settings
 from feature_repo.sources import READERS
-from feature_repo.store import Build, current, materialise
+from feature_repo.store import Build, current, forget, materialise, online_rows, told
 from feature_repo.transforms import circle, interest, products, social
 from feature_repo.transforms.acts import acts
 from feature_repo.windows import Declared, execute
@@ -149,10 +147,11 @@ def build(home: ShopHome, settings: Settings, progress: bool = True, embedder: E
     made = Build(folder, version, as_of, model.version, derived)
     with stage("apply"):
         store = made.store(new=True)
-        store.apply(definitions(folder).all())
+        with told():
+            store.apply(definitions(folder).all())
     with stage("materialise"):
         materialise(store, as_of)
-    PackedFile(folder / home.online_db.name).settle()
+    online_rows(store).settle()
     made.seal()
     _point_to(current(home), folder)
     _forget_old(home)
@@ -252,7 +251,7 @@ def _forget_old(home: ShopHome) -> None:
     others = [path for path in sorted(home.features.iterdir()) if path.is_dir() and not path.is_symlink() and path.resolve() != now]
     whole = [path for path in others if Build.sealed(path)]
     for path in set(others) - set(whole[-(KEPT_BUILDS - 1) :]):
-        shutil.rmtree(path)
+        forget(path)
 
 
 def _content(folder: Path) -> str:

@@ -16,14 +16,15 @@ def circumstances() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The program's commit, with a mark if files were changed since; 'unknown' outside a git checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """The program's commit, with a mark if files other than reports were changed since; 'unknown' outside a git checkout."""
     try:
-        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
+        return _git("rev-parse", "HEAD") + ("-changed" if _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)reports") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found + ("-changed" if changed else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(Path(__file__).parent), *words], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def peak_gb() -> float:

@@ -111,11 +111,6 @@ class ShopHome:
         return self.root / "features"
 
     @property
-    def online_db(self) -> Path:
-        """Feast's online store of the build that holds."""
-        return self.features / "current" / "online.db"
-
-    @property
     def mlflow_uri(self) -> str:
         return f"sqlite:///{(self.root / 'mlflow.db').resolve()}"
 

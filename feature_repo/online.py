@@ -1,22 +1,28 @@
 """The read model that serving uses: a product matrix and user rows, equal to what Feast answers."""
 
+import logging
+import os
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-from feast.protos.feast.types.Value_pb2 import Value
 from numpy.typing import NDArray
 
 from feature_repo.declarations import EMBEDDING_SIZE
+from feature_repo.errors import FeatureRepoError
 from feature_repo.events import SIGNALS
 from feature_repo.home import ShopHome
-from feature_repo.packed_store import PackedFile
-from feature_repo.store import Build, features_of, repo_config
+from feature_repo.packed.arrow import pack_table
+from feature_repo.packed.index import Coded, IdIndex
+from feature_repo.packed.reader import PackedReader
+from feature_repo.packed.table import EntityTable
+from feature_repo.store import Build, current, feature_refs
 from feature_repo.transforms.affinity import Codes, ProductSide, RequestSide, UserSide, decayed, faded, pair_features
 from feature_repo.vectors import PRODUCT_SCALARS, USER_SCALARS, assemble
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -25,7 +31,6 @@ USER_TIMES = ("user_first_event_at", "user_last_event_at", "user_last_view_at", 
 USER_TEXTS = ("user_language", "user_country")
 PRODUCT_TIMES = ("product_first_seen_at", "product_last_purchase_at")
 PRODUCT_TEXTS = ("product_title", "product_category", "product_category_path", "product_brand")
-_USER_VIEWS = ("user_activity", "user_copy_taste", "user_social", "user_preferences", "user_interest", "user_history", "user_circle")
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,11 @@ UNKNOWN_USER = UserRow(
 
 @dataclass(frozen=True)
 class ProductMatrix:
-    """All products as columns, as of one moment."""
+    """All products as columns, as of one moment. Two builds, or two FeatureServices, can be held side by side."""
 
-    product_ids: NDArray[np.object_]  # [P]
-    index: dict[str, int]
-    scalars: Floats  # float32[P, len(PRODUCT_SCALARS)], in the order of `vectors.PRODUCT_SCALARS`
+    table: EntityTable = field(repr=False)
     at: dict[str, Doubles]  # float64[P], by the names of PRODUCT_TIMES
-    texts: dict[str, NDArray[np.object_]]  # [P], by the names of PRODUCT_TEXTS
+    texts: dict[str, Coded]  # [P], by the names of PRODUCT_TEXTS
     embedding: Floats  # float32[P, EMBEDDING_SIZE]
     embedding_version: str
     version: str  # of the build, and the hour
@@ -106,31 +109,86 @@ class ProductMatrix:
 
     @classmethod
     def load(cls, build: Build, as_of: datetime | None = None) -> "ProductMatrix":
-        """Read every product from Feast as of a moment, by default the build's. Windows are what they are then: what has left them counts no more."""
+        """Every product as Feast's offline tables say of a moment, by default the build's. Windows are what they are then: what has left them
+        counts no more."""
         as_of = max(as_of or build.as_of, build.as_of)
         catalogue = pd.read_parquet(build.table("product_offer"), columns=["product_id"])
-        ids = np.sort(catalogue["product_id"].unique())
+        ids = sorted(catalogue["product_id"].unique())
         rows = pd.DataFrame({"product_id": ids, "event_timestamp": pd.Timestamp(as_of)})
-        found = features_of(build.store(), "product", rows)
-        vectors = [v if isinstance(v, np.ndarray | list) else np.zeros(EMBEDDING_SIZE) for v in found["product_embedding"]]
-        versions = found["product_embedding_version"].dropna().unique()
+        store = build.store()
+        reader = PackedReader(store, feature_refs("product"))
+        found = store.get_historical_features(entity_df=rows, features=feature_refs("product")).to_arrow()
+        packed = [pack_table(part.layout, found, "event_timestamp", None) for part in reader.parts]
+        return cls.of(EntityTable.of_rows(reader, ids, packed, PRODUCT_SCALARS), build.version, as_of)
+
+    @classmethod
+    def online(cls, build: Build, as_of: datetime) -> "ProductMatrix":
+        """Every product as Feast's online store has it now, in columns that all processes of this build share; `refreshed` keeps it fresh.
+
+        Args:
+            as_of: the moment that the online store was brought up to.
+        """
+        reader = PackedReader(build.store(), feature_refs("product"))
+        return cls.of(EntityTable.shared(reader, build.folder / "products", PRODUCT_SCALARS).expired(as_of), build.version, as_of)
+
+    def refreshed(self, as_of: datetime | None = None, now: datetime | None = None) -> "ProductMatrix":
+        """The matrix with the products that changed in the online store since; itself if none did. The matrix that is in use stays as it is.
+
+        Args:
+            as_of: the moment that the online store was brought up to meanwhile, if it was.
+            now: what is older than its view lets it live by then is missing; by default `as_of`.
+        """
+        table = self.table.refreshed().expired(now or as_of or self.as_of)
+        if table is self.table and as_of is None:
+            return self
+        return ProductMatrix.of(table, self.version.partition("@")[0], as_of or self.as_of)
+
+    def has_texts_of(self, other: "ProductMatrix") -> bool:
+        """Whether both have the same products with the same names, categories and vectors, so that they differ in numbers alone."""
+        pairs = [(mine, other.table.columns.texts[name]) for name, mine in self.table.columns.texts.items()]
+        return (
+            len(self.product_ids) == len(other.product_ids)
+            and all(len(a.words) == len(b.words) and (a.codes is b.codes or np.array_equal(a.codes, b.codes)) for a, b in pairs)
+            and (self.embedding is other.embedding or np.array_equal(self.embedding, other.embedding))
+        )
+
+    @classmethod
+    def of(cls, table: EntityTable, version: str, as_of: datetime) -> "ProductMatrix":
+        """The columns that serving and training read of a table of products."""
+        texts = {name: table.columns.texts[name] for name in PRODUCT_TEXTS}
+        versions = table.columns.texts["product_embedding_version"]
+        stated = versions.codes[versions.codes >= 0]
         codes: dict[str, int] = {}
-        category = _numbered("category", found["product_category"], codes)
-        brand = _numbered("brand", found["product_brand"], codes)
+        category = _numbered("category", texts["product_category"], codes)
+        brand = _numbered("brand", texts["product_brand"], codes)
+        embedding = table.columns.vectors.get("product_embedding", np.zeros((0, 0), np.float32))
         return cls(
-            product_ids=ids.astype(object),
-            index={str(product): number for number, product in enumerate(ids)},
-            scalars=_numbers(found, PRODUCT_SCALARS),
-            at={name: found[name].to_numpy(np.float64, na_value=np.nan) for name in PRODUCT_TIMES},
-            texts={name: np.array([text if isinstance(text, str) else None for text in found[name]], object) for name in PRODUCT_TEXTS},
-            embedding=np.asarray(np.stack(vectors) if len(vectors) else np.zeros((0, EMBEDDING_SIZE)), np.float32),
-            embedding_version=str(versions[0]) if len(versions) else "",
-            version=f"{build.version}@{as_of:%Y%m%dT%H}",
+            table=table,
+            at={name: _doubles(table, name) for name in PRODUCT_TIMES},
+            texts=texts,
+            embedding=embedding if embedding.shape[1] else np.zeros((len(table.ids), EMBEDDING_SIZE), np.float32),
+            embedding_version=str(versions.words[stated[0]]) if len(stated) else "",
+            version=f"{version}@{as_of:%Y%m%dT%H}",
             as_of=as_of,
             codes=codes,
             category=category,
             brand=brand,
         )
+
+    @property
+    def product_ids(self) -> NDArray[np.object_]:
+        """[P]"""
+        return self.table.ids
+
+    @property
+    def index(self) -> IdIndex:
+        """Product -> row; `index.rows` takes many at once."""
+        return self.table.index
+
+    @property
+    def scalars(self) -> Floats:
+        """float32[P, len(PRODUCT_SCALARS)], in the order of `vectors.PRODUCT_SCALARS`; NaN where missing."""
+        return self.table.floats
 
     def column(self, name: str) -> Floats:
         """One scalar column, float32[P]."""
@@ -171,7 +229,7 @@ class ProductMatrix:
 
     def _codes(self, products: tuple[str, ...]) -> Codes:
         """int32[1, n]: rows of products, -1 for one that is not there."""
-        return np.array([[self.index.get(product, -1) for product in products]], np.int32).reshape(1, -1)
+        return self.index.rows(products).reshape(1, -1)
 
 
 def ranker_matrix(
@@ -192,74 +250,90 @@ def ranker_matrix(
 
 
 class UserReader:
-    """Reads users from Feast's online store file, without Feast's conversion of each value; notices a new build by itself. Safe in threads."""
+    """Reads users from Feast's online store: all views in one read, and no protobuf on the way. Safe in threads.
+
+    A new build is noticed by itself. One that was made by a program with other features is passed over: what was read before stays in use, so that
+    the old program and the new one serve one home side by side.
+    """
 
     def __init__(self, home: ShopHome) -> None:
         """
         Raises:
-            FeatureRepoError: no features were built.
+            FeatureRepoError: no features were built, or by a program that knew others.
         """
-        self._file = PackedFile(home.online_db)
-        self._key_version = repo_config(Build.current(home).folder).entity_key_serialization_version
+        self._home, self._link = home, os.fspath(current(home))
+        target = self._target()
+        self._opened = target, _users(Build.current(home))
 
     def read(self, user_id: str, now: float) -> UserRow | None:
-        """The user as of `now` (unix seconds), or None if no feature was ever written for them."""
-        key = serialize_entity_key(EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user_id)]), self._key_version)
-        values: dict[str, Value] = {}
-        for view in _USER_VIEWS:
-            if key in (found := self._file.read(view, [key])):
-                values.update(zip(self._file.features(view), found[key][1].val, strict=True))
-        if not values:
+        """The user as of `now` (unix seconds), or None if no feature is known of them."""
+        values = self._reader().one({"user_id": user_id}, datetime.fromtimestamp(now, UTC))
+        if all(value is None for value in values.values()):
             return None
         return UserRow(
             user_id=user_id,
-            scalars=np.array([_number(values.get(name)) for name in USER_SCALARS], np.float32),
-            at={name: _number(values.get(name)) for name in USER_TIMES},
-            texts={name: values[name].string_val or None if name in values else None for name in USER_TEXTS},
+            scalars=np.array([_number(values[name]) for name in USER_SCALARS], np.float32),
+            at={name: _number(values[name]) for name in USER_TIMES},
+            texts={name: values[name] or None for name in USER_TEXTS},
             interests=_interests(values, now),
             history=_history(values),
             circle=_circle(values, now),
         )
 
+    def _reader(self) -> PackedReader:
+        target, reader = self._opened
+        if (now := self._target()) != target:
+            try:
+                reader = _users(Build.current(self._home))
+            except FeatureRepoError as error:
+                log.warning("Users are read from the build before: %s", error)
+            self._opened = now, reader
+        return reader
 
-def _number(value: Value | None) -> float:
-    if value is None:
-        return float("nan")
-    kind = value.WhichOneof("val")
-    return float(getattr(value, kind)) if kind in ("float_val", "double_val") else float("nan")
+    def _target(self) -> str:
+        """What the link to the build that holds points to."""
+        try:
+            return os.readlink(self._link)  # noqa: PTH115  (half the cost of Path's, on every read)
+        except OSError:
+            return ""
 
 
-def _interests(values: dict[str, Value], now: float) -> Interests:
-    if "interest_keys" not in values:
+def _users(build: Build) -> PackedReader:
+    return PackedReader(build.store(), feature_refs("user"))
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _interests(values: dict[str, Any], now: float) -> Interests:
+    if values["interest_keys"] is None:
         return NO_INTERESTS
-    keys = tuple(values["interest_keys"].string_list_val.val)
-    signals = np.array(values["interest_signals"].float_list_val.val, np.float32).reshape(len(keys), len(SIGNALS))
-    at = np.array(_number(values.get("interest_at")))
-    return Interests(keys, decayed(signals, at, np.array(now)), np.array(values["interest_last_at"].double_list_val.val))
+    keys = tuple(values["interest_keys"])
+    signals = values["interest_signals"].reshape(len(keys), len(SIGNALS))
+    return Interests(keys, decayed(signals, np.array(_number(values["interest_at"])), np.array(now)), values["interest_last_at"])
 
 
-def _history(values: dict[str, Value]) -> History:
-    if "history_products" not in values:
+def _history(values: dict[str, Any]) -> History:
+    if values["history_products"] is None:
         return NO_HISTORY
-    return History(
-        tuple(values["history_products"].string_list_val.val),
-        np.array(values["history_purchases"].float_list_val.val, np.float32),
-        np.array(values["history_last_purchase_at"].double_list_val.val),
-        np.array(values["history_last_view_at"].double_list_val.val),
-    )
+    return History(tuple(values["history_products"]), values["history_purchases"], values["history_last_purchase_at"], values["history_last_view_at"])
 
 
-def _circle(values: dict[str, Value], now: float) -> Circle:
-    if "circle_products" not in values:
+def _circle(values: dict[str, Any], now: float) -> Circle:
+    if values["circle_products"] is None:
         return NO_CIRCLE
-    weights = np.array(values["circle_weights"].float_list_val.val, np.float32) * faded(np.array(_number(values.get("circle_at"))), np.array(now))
-    return Circle(tuple(values["circle_products"].string_list_val.val), weights, np.array(values["circle_people"].float_list_val.val, np.float32))
+    weights = values["circle_weights"] * faded(np.array(_number(values["circle_at"])), np.array(now))
+    return Circle(tuple(values["circle_products"]), weights, values["circle_people"])
 
 
-def _numbers(frame: pd.DataFrame, names: tuple[str, ...]) -> Floats:
-    return np.stack([frame[name].to_numpy(np.float32, na_value=np.nan) for name in names], axis=1)
+def _doubles(table: EntityTable, name: str) -> Doubles:
+    block, column = table.shape.exact[name]
+    found: Doubles = table.columns.blocks[block][:, column]
+    return found
 
 
-def _numbered(kind: str, names: pd.Series, codes: dict[str, int]) -> Codes:
+def _numbered(kind: str, names: Coded, codes: dict[str, int]) -> Codes:
     """Codes of a column's keys, adding new ones to `codes`; -2 (no interest has it) where there is no name."""
-    return np.array([codes.setdefault(f"{kind}:{name}", len(codes)) if isinstance(name, str) and name else -2 for name in names], np.int32)
+    of_word = [codes.setdefault(f"{kind}:{word}", len(codes)) if word else -2 for word in map(str, names.words)]
+    return np.array([*of_word, -2], np.int32)[names.codes]

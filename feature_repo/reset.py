@@ -7,6 +7,7 @@ import sys
 from feature_repo.errors import FeatureRepoError, StoryshelfError
 from feature_repo.home import ShopHome
 from feature_repo.settings import Settings
+from feature_repo.store import forget
 
 
 def reset(settings: Settings, shop: str, confirmed: bool) -> str:
@@ -27,6 +28,8 @@ def reset(settings: Settings, shop: str, confirmed: bool) -> str:
         if input(f"Type the shop's name to go on ({shop}): ").strip() != shop:
             return "Nothing was deleted."
     with home.at_work():
+        for folder in [path for path in home.features.glob("*") if path.is_dir() and not path.is_symlink()]:
+            forget(folder)
         shutil.rmtree(home.root)
     last = settings.home / "last"
     if last.exists() and last.read_text().strip() == shop:

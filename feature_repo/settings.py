@@ -16,6 +16,10 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".storyshelf"), description="Folder that holds one home per shop.")
     shop: str = Field("", description="Shop to work on; empty means the shop trained last.")
+    online_store: str = Field(
+        "",
+        description="Redis server of the online store, e.g. redis://localhost:6379/0; empty means a SQLite file in the home. Then `make features`.",
+    )
     key: str = Field("", description="Pseudonymisation key as 64 hex digits; empty means the key file in the shop's home.")
 
     @classmethod

@@ -3,9 +3,12 @@
 import hashlib
 import io
 import json
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,8 +23,15 @@ from feast.repo_config import RepoConfig
 from feature_repo.definitions import Definitions, definitions
 from feature_repo.errors import FeatureRepoError
 from feature_repo.home import ShopHome
+from feature_repo.packed.errors import PackedError
+from feature_repo.packed.reader import PackedReader
+from feature_repo.packed.redis_rows import RedisRows
+from feature_repo.packed.rows import Rows
+from feature_repo.packed.sqlite_rows import FORMAT
 
 YAML = Path(__file__).parent / "feature_store.yaml"
+SERVICES = ("ranker_v1", "retriever_v1", "writer_v1")
+"""The FeatureServices that models are trained with."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Build:
     as_of: datetime
     embedding_version: str
     derived_categories: bool
+    services: Mapping[str, str] = field(default_factory=lambda: fingerprints())
+    """FeatureService -> fingerprint that it was built with."""
 
     @classmethod
     def current(cls, home: ShopHome) -> "Build":
@@ -50,11 +62,35 @@ class Build:
             raise FeatureRepoError(
                 f"The features of shop '{home.shop}' are of another version (no {', '.join(missing)}): run `make train SHOP={home.shop}`."
             )
-        return cls(folder, about["version"], datetime.fromisoformat(about["as_of"]), about["embedding_version"], about["derived_categories"])
+        if about.get("rows") != FORMAT:
+            raise FeatureRepoError(
+                f"The features of shop '{home.shop}' were stored by another version of this program: run `make features SHOP={home.shop}`."
+            )
+        if (kept := about["online"]) != (wanted := _online_kind(folder)):
+            raise FeatureRepoError(
+                f"The features of shop '{home.shop}' lie in {kept}, and STORYSHELF_ONLINE_STORE asks for {wanted}: "
+                f"run `make features SHOP={home.shop}`, or set it as it was."
+            )
+        for name, declared in fingerprints().items():
+            if (built := about["services"].get(name)) != declared:
+                raise FeatureRepoError(
+                    f"The features of shop '{home.shop}' were built as {built}, this program declares {declared}: run `make train SHOP={home.shop}`, "
+                    "or the program that built them."
+                )
+        return cls(
+            folder,
+            about["version"],
+            datetime.fromisoformat(about["as_of"]),
+            about["embedding_version"],
+            about["derived_categories"],
+            about["services"],
+        )
 
     def seal(self) -> None:
         """Write down what the folder holds: the last step before it takes its place."""
-        about = {name: value for name, value in vars(self).items() if name != "folder"} | {"as_of": self.as_of.isoformat()}
+        about = {name: value for name, value in vars(self).items() if name != "folder"}
+        about |= {"as_of": self.as_of.isoformat(), "services": dict(self.services)}
+        about |= {"rows": FORMAT, "online": _online_kind(self.folder)}
         (self.folder / _ABOUT).write_text(json.dumps(about, indent=1))
 
     @staticmethod
@@ -94,8 +130,31 @@ def current(home: ShopHome) -> Path:
 def repo_config(folder: Path, new: bool = False) -> RepoConfig:
     """feature_store.yaml over a build's folder."""
     raw: dict[str, Any] = yaml.safe_load(Template(YAML.read_text()).substitute(STORYSHELF_FEATURES=str(folder.resolve())))
-    raw["online_store"] |= {"bulk": new}
+    raw["online_store"] |= {"bulk": new, "clock_offset_s": _clock_offset(folder)}
     return RepoConfig(**raw, repo_path=YAML.parent)
+
+
+def _clock_offset(folder: Path) -> float:
+    """Seconds that the shop's clock lies behind, which times to live go by; 0 for a build outside a home."""
+    home = ShopHome(folder.resolve().parents[1])
+    return home.clock().offset.total_seconds() if home.manifest_file.exists() else 0.0
+
+
+def _online_kind(folder: Path) -> str:
+    return "Redis" if repo_config(folder).online_store.redis else "SQLite"
+
+
+def online_rows(store: FeatureStore) -> Rows:
+    """Where a store keeps its online rows."""
+    return PackedReader(store, []).rows
+
+
+def forget(folder: Path) -> None:
+    """Delete a build: its folder, and its rows where they lie in Redis."""
+    options = repo_config(folder).online_store
+    if options.redis:
+        RedisRows(options.redis, options.namespace).clear()
+    shutil.rmtree(folder)
 
 
 def materialise(store: FeatureStore, as_of: datetime) -> None:
@@ -103,15 +162,28 @@ def materialise(store: FeatureStore, as_of: datetime) -> None:
 
     The tables hold what expires after the build as well, so this is how windows move on between two builds.
     """
-    with redirect_stdout(io.StringIO()):  # Feast's coloured lines
+    with redirect_stdout(io.StringIO()), told():  # Feast's coloured lines
         if all(view.most_recent_end_time for view in store.list_feature_views()):
             store.materialize_incremental(end_date=as_of)
         else:
             store.materialize(start_date=datetime(1970, 1, 2, tzinfo=UTC), end_date=as_of)
-    # Feast reads through Ibis' default session; left open, DuckDB's bindings print pages about it when the process ends.
+    leave_duckdb()
+
+
+def leave_duckdb() -> None:
+    """Feast reads through Ibis' default session; left open, DuckDB's bindings print pages about it when the process ends."""
     if ibis.options.default_backend is not None:
         ibis.options.default_backend.disconnect()
         ibis.options.default_backend = None
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """The packed store's errors as ours, so that commands say them without a traceback."""
+    try:
+        yield
+    except PackedError as error:
+        raise FeatureRepoError(str(error)) from error
 
 
 def catch_up(home: ShopHome, now: datetime) -> Build:
@@ -133,13 +205,21 @@ def features_of(store: FeatureStore, entity: str, rows: pd.DataFrame) -> pd.Data
         entity: "user" or "product".
         rows: `user_id` or `product_id`, and `event_timestamp` (UTC); for a label, its time less one microsecond.
     """
-    refs = [
-        f"{view.name}:{field.name}" for view in definitions(Path()).views if view.entities == [entity] for field in view.features
-    ]  # fmt: skip
-    found: pd.DataFrame = store.get_historical_features(entity_df=rows, features=refs).to_df()
+    found: pd.DataFrame = store.get_historical_features(entity_df=rows, features=feature_refs(entity)).to_df()
     return found
 
 
+def feature_refs(entity: str) -> list[str]:
+    """'view:feature' of every stored feature of an entity, "user" or "product"."""
+    return [f"{view.name}:{field.name}" for view in definitions(Path()).views if view.entities == [entity] for field in view.features]
+
+
+def fingerprints() -> dict[str, str]:
+    """Of every FeatureService that models are trained with."""
+    return {name: fingerprint(name) for name in SERVICES}
+
+
+@cache
 def fingerprint(service: str) -> str:
     """Hash of a FeatureService: names, types and declarations of its features, in order. A model refuses to run with another one.
 

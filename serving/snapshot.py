@@ -58,7 +58,7 @@ class Snapshot:
         clock = home.clock()
         now = clock.now()
         build = catch_up(home, now)
-        matrix = ProductMatrix.load(build, now)
+        matrix = ProductMatrix.online(build, now)
         category, brand = ([name or "" for name in matrix.texts[f"product_{kind}"]] for kind in ("category", "brand"))
         retrievers = fitted
         stale = bool(matrix.embedding_version) and matrix.embedding_version != fitted.embedding_version
@@ -70,6 +70,16 @@ class Snapshot:
         catalogue = Catalogue.load(home, now, config(home).currency)
         due = build.next_change(now)
         return cls(matrix, retrievers, row_of, lineage, catalogue.chinese(), _disliked(home), catalogue, clock, stale, build.folder, due)
+
+    def freshened(self, home: ShopHome, clock: ShopClock, fitted: RetrieverSet) -> "Snapshot":
+        """With the products that changed since, and what is due by now; itself if there is nothing new. The build is the same."""
+        now, due, as_of = clock.now(), self.due, None
+        if due is not None and now >= due:
+            due, as_of = catch_up(home, now).next_change(now), now
+        matrix = self.matrix.refreshed(as_of, now)
+        if matrix is not self.matrix and not matrix.has_texts_of(self.matrix):
+            return Snapshot.take(home, fitted)
+        return self if matrix is self.matrix and clock == self.clock else replace(self, matrix=matrix, clock=clock, due=due)
 
 
 def _lineage(category: str, path: str) -> tuple[str, ...]:
@@ -92,10 +102,10 @@ def _disliked(home: ShopHome) -> dict[str, frozenset[str]]:
 
 
 class Keeper:
-    """Holds the current snapshot and looks every `every_s` whether the clock was moved, features were built or a window moved on.
+    """Holds the current snapshot and looks every `every_s` whether the clock was moved, features were built, a window moved on or products changed.
 
-    A clock that moved costs nothing; features load in the background and are swapped in as one reference. A home that can't be read keeps the old
-    snapshot and says so in the log.
+    A clock that moved costs nothing, and of products only those that changed are read; features load in the background and are swapped in as one
+    reference. A home that can't be read keeps the old snapshot and says so in the log.
     """
 
     def __init__(self, home: ShopHome, fitted: RetrieverSet, every_s: float, loaded: Callable[[Snapshot], None] = lambda _: None) -> None:
@@ -118,12 +128,13 @@ class Keeper:
         """Take what changed; True if something did."""
         mark, had = _mark(self.home.manifest_file), self.current
         clock = self.home.clock() if mark != self._seen else had.clock
-        if current(self.home).resolve() != had.build or (had.due is not None and clock.now() >= had.due):
-            self.current = Snapshot.take(self.home, self.fitted)  # a new clock and the windows as of it come together
+        if current(self.home).resolve() != had.build:
+            self.current = Snapshot.take(self.home, self.fitted)
+        else:
+            self.current = had.freshened(self.home, clock, self.fitted)  # a new clock and the windows as of it come together
+        if self.current.matrix.version != had.matrix.version:
             self._loaded(self.current)
             log.info("Features %s are in use.", self.current.matrix.version)
-        elif mark != self._seen:
-            self.current = replace(had, clock=clock)
         self._seen = mark
         return self.current is not had
 

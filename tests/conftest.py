@@ -3,9 +3,12 @@
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from feature_repo.benchmark.redis_server import redis_server
 
 
 def _missing(part: str) -> str:
@@ -15,11 +18,15 @@ def _missing(part: str) -> str:
     if part == "data":
         folder = os.environ.get("STORYSHELF_DATA", "")
         return "" if folder and Path(folder).is_dir() else "STORYSHELF_DATA does not name the parent folder of the public data sets"
+    if part == "redis":
+        return "" if shutil.which("redis-server") else "Debian's redis-server is not installed"
     return "" if shutil.which(part) else f"{part} is not installed"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*parts): real parts (chromium, data, a program) without which a test is skipped, or fails if required")
+    config.addinivalue_line(
+        "markers", "needs(*parts): real parts (chromium, redis, data, a program) without which a test is skipped, or fails if required"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -38,6 +45,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section(f"{len(skipped)} skipped, by reason")
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count:4}  {reason}")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real server on a free port, empty at first; use it in tests marked `needs("redis")`, each with names of its own."""
+    with redis_server() as url:
+        yield url
 
 
 @pytest.fixture

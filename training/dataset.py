@@ -51,7 +51,7 @@ class Catalogue:
     @classmethod
     def of(cls, matrix: ProductMatrix) -> "Catalogue":
         """The products of the last build. Empty categories and brands are None."""
-        names = {"category": matrix.texts["product_category"], "brand": matrix.texts["product_brand"]}
+        names = {"category": np.asarray(matrix.texts["product_category"]), "brand": np.asarray(matrix.texts["product_brand"])}
         frame = pd.DataFrame({"product_id": matrix.product_ids.astype(str), **names})
         return cls(frame, matrix.embedding, matrix.at["product_first_seen_at"], matrix.embedding_version)
 

@@ -22,10 +22,9 @@ from feature_repo.definitions import definitions
 from feature_repo.events import TABLES
 from feature_repo.home import ShopHome
 from feature_repo.ingest import STORED
-from feature_repo.packed_store import PackedFile
 from feature_repo.settings import Settings
 from feature_repo.shop import ShopConfig
-from feature_repo.store import Build, current, materialise
+from feature_repo.store import Build, current, materialise, online_rows
 from feature_repo.transforms.interest import lists, place_in
 
 AS_OF = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -99,7 +98,7 @@ def make(settings: Settings, shop: str, size: Size) -> tuple[ShopHome, Acts]:
     store = build.store(new=True)
     store.apply(definitions(folder).all())
     materialise(store, AS_OF)
-    PackedFile(folder / home.online_db.name).settle()
+    online_rows(store).settle()
     build.seal()
     current(home).symlink_to(folder.name)
     return home, acts

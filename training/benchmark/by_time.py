@@ -70,7 +70,7 @@ def run(folder: Path, seed: int, settings: TrainingSettings, scratch: Path, leav
 
 
 def _title(method: str) -> str:
-    return "full stack" if method == "ranker" else method
+    return method.replace("ranker", "full stack")
 
 
 def cosine_ranks(shop: Shop, outcomes: Outcomes, settings: TrainingSettings) -> Ranks:

@@ -31,7 +31,8 @@ METHODS = {
     "sequential": "sequential transformer", "social": "social circle", "embedding": "text embedding", "repeat": "own purchases",
 }  # fmt: skip
 """What each retriever is called when it stands alone in the table beside the ranker."""
-
+UNBLENDED = "ranker, nothing blended in"
+"""The trees alone: what the blend costs and what it brings is the difference."""
 
 DEPTH = 20
 """Places of a list that are kept of an evaluation."""
@@ -71,6 +72,7 @@ def measure(shop: Shop, stack: Stack, best_tuned: str, best_new: str, settings: 
     ordered = scored.ranked(stack.ranker.score)
     rankings = {METHODS[name]: tune.ranking(retrievers, name, people, DEPTH) for name in RETRIEVERS}
     rankings["ranker"] = [found[:DEPTH] for found in ordered]
+    rankings[UNBLENDED] = [found[:DEPTH] for found in scored.ranked(stack.ranker.blended(NO_BLEND).score)]
     outcomes = Outcomes.of(rankings, targets, DEPTH)
     past = Past.of(shop.events, shop.kind, cut, retrievers.products, shop.reader)
     report = {method: evaluate(found, targets) for method, found in rankings.items()}
