@@ -15,7 +15,7 @@ export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train features serve demo bench-features bench-serve mlflow monitor test check clean reset
+.PHONY: help train features serve demo bench-features bench-pit bench-serve mlflow monitor test check clean reset
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ demo: $(VENV)/ready  ## let simulated shoppers use the running service for simul
 
 bench-features: $(VENV)/ready  ## our online store and read model against Feast's stores, on SQLite and Redis (needs redis-server)
 	$(RUN) feature_repo.benchmark.features $(ARGS)
+
+bench-pit: $(VENV)/ready  ## point-in-time joins: our offline store beside Feast's, seconds and memory
+	$(RUN) feature_repo.benchmark.pit $(ARGS)
 
 bench-serve: $(VENV)/ready  ## measure the service under load, beside plain Feast and BentoML
 	$(RUN) serving.benchmark.serve $(ARGS)
