@@ -85,6 +85,16 @@ class UserRow:
     def scalar(self, name: str) -> float:
         return float(self.scalars[USER_SCALARS.index(name)])
 
+    @property
+    def blank(self) -> bool:
+        """Whether they have done and said nothing and are tied to nobody, as somebody who only just registered."""
+        return is_blank(self.scalars, self.interests, self.history, self.circle)
+
+
+def is_blank(scalars: Floats, interests: Interests, history: History, circle: Circle) -> bool:
+    """Whether this tells nothing of a user: no interest, no history, no circle, and every number is missing or 0."""
+    return not interests.keys and not history.products and not circle.products and not np.nan_to_num(scalars).any()
+
 
 UNKNOWN_USER = UserRow(
     "", np.full(len(USER_SCALARS), np.nan, np.float32), dict.fromkeys(USER_TIMES, float("nan")), dict.fromkeys(USER_TEXTS)

@@ -344,7 +344,7 @@ class Answers:
             shop, user, profile, products, asked.channel, language, n=asked.n, tone=asked.tone, personalised=asked.copy_arm == "personalised"
         )
         wanted = asked.n if asked.channel == "article" else asked.n * len(products)
-        unknown_user = () if user or asked.copy_arm == "plain" else ("user_unavailable" if unread else "new_user",)
+        unknown_user = () if (user and not user.blank) or asked.copy_arm == "plain" else ("user_unavailable" if unread else "new_user",)
         degraded = (*unknown_user, *copy_degraded(written, wanted), *slow)
         self._keep(
             Decision(
@@ -361,6 +361,7 @@ class Answers:
         user_id = self.pseudonyms.user(asked.user_id)
         user = self.user(user_id)
         profile = self.recommender.profile(user, user_id)
+        known = user is not None and not user.blank
         interests = [
             contracts.InterestShown(
                 kind=each.kind, subject=each.subject, weight=each.weight, behaviour=each.behaviour, social=each.social, preference=each.preference,
@@ -369,8 +370,8 @@ class Answers:
             for each in profile.interests
         ]  # fmt: skip
         return contracts.ProfileResponse(
-            request_id=request_id, user_id=asked.user_id, known=user is not None, language=profile.language, price_level=profile.price_level,
-            signal_weights=profile.signal_weights, interests=interests, models=self.models, degraded=[] if user else ["new_user"],
+            request_id=request_id, user_id=asked.user_id, known=known, language=profile.language, price_level=profile.price_level,
+            signal_weights=profile.signal_weights, interests=interests, models=self.models, degraded=[] if known else ["new_user"],
         )  # fmt: skip
 
     def events(self, asked: contracts.EventsRequest, request_id: str) -> contracts.EventsResponse:

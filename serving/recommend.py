@@ -117,14 +117,15 @@ class Recommender:
     _lifted: "WeakKeyDictionary[RetrieverSet, Floats]" = field(default_factory=WeakKeyDictionary, repr=False)
 
     def shelf(self, shop: Snapshot, user: UserRow | None, user_id: str, wish: Wish, now: datetime, clock: StageClock, unread: bool = False) -> Shelf:
-        """At most wish.n products, best first; fewer where the rules leave no more. A user without features gets the popular shelf, and so does one
-        whose features could not be read (`unread`)."""
+        """At most wish.n products, best first; fewer where the rules leave no more. A user of whom nothing is known gets the popular shelf, and so
+        does one whose features could not be read (`unread`)."""
         with clock.stage("profile"):
             profile = self.profile(user, user_id)
-        degraded: tuple[str, ...] = () if user or wish.policy == "popular" else ("user_unavailable" if unread else "new_user",)
+        known = user is not None and not user.blank
+        degraded: tuple[str, ...] = () if known or wish.policy == "popular" else ("user_unavailable" if unread else "new_user",)
         if shop.stale_embedding:
             degraded += ("stale_embedding",)
-        if user is None or wish.policy == "popular":
+        if user is None or not known or wish.policy == "popular":
             return self._popular(shop, user, profile, wish, degraded, clock)
         return self._ranked(shop, user, profile, wish, now, degraded, clock)
 

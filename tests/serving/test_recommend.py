@@ -115,3 +115,18 @@ def test_a_request_bounds_a_shop_without_bounds() -> None:
     rules = Wish(10, max_price=20.0).bound(ShelfPolicy())
     assert (rules.min_price, rules.max_price) == (0.0, 20.0)
     assert Wish(10, min_price=3.0).bound(ShelfPolicy()).max_price == 0.0, "no bound"
+
+
+@pytest.mark.parametrize(
+    ("known", "blank"),
+    [
+        (user(), True),
+        (user(user_likes=0.0, user_dislikes=0.0), True),  # registered, and has done nothing yet
+        (user(user_followed=2.0), False),
+        (user({"p0": 0.0}), False),
+        (user(disliked=("category:Games",)), False),
+        (replace(user(), circle=Circle(("p0",), np.ones(1, np.float32), np.ones(1, np.float32))), False),
+    ],
+)
+def test_who_has_done_and_said_nothing_is_blank(known: UserRow, blank: bool) -> None:
+    assert known.blank is blank

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from feature_repo.online import NO_HISTORY
+from feature_repo.online import NO_HISTORY, is_blank
 from training.dataset import Floats, Person, Reader, feature_rows, full_slate, proposed
 from training.evaluate import K, Ranking
 from training.ranker.model import Ranker
@@ -66,5 +66,5 @@ class Stack:
 
 
 def unknown(person: Person) -> bool:
-    """Whether no feature knows anything of them."""
-    return bool(np.isnan(person.scalars).all()) and not person.interests.keys and not person.history.products
+    """Whether the service knows nothing of them that it could rank by."""
+    return is_blank(person.scalars, person.interests, person.history, person.circle)

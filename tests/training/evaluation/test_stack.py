@@ -39,7 +39,10 @@ def person(scalars: float, *products: str) -> Person:
 
 def test_who_is_unknown() -> None:
     assert unknown(person(np.nan)) and unknown(stranger(person(1.0, "mug")))
-    assert not unknown(person(0.0)) and not unknown(person(np.nan, "mug"))
+    assert unknown(person(0.0)), "somebody who registered and did nothing"
+    assert not unknown(person(1.0)) and not unknown(person(np.nan, "mug"))
+    circle = Circle(("mug",), np.ones(1, np.float32), np.ones(1, np.float32))
+    assert not unknown(replace(person(0.0), circle=circle))
 
 
 def test_somebody_unknown_gets_what_everybody_buys_without_a_feature_being_read() -> None:
