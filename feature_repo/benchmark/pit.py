@@ -66,7 +66,7 @@ def run(name: str, folder: Path, size: Size, bounds: Bounds) -> Run:
     started, peak, stopped = time.monotonic(), 0.0, ""
     with told.open("w") as out, errors.open("w") as err:
         # What an engine moves out of memory lies with its tables and goes with them: DuckDB writes it below the working folder.
-        around = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        around = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
         process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True, cwd=folder, env=around)
         try:
             while process.poll() is None and not stopped:
