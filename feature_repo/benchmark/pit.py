@@ -30,6 +30,8 @@ from feature_repo.circumstances import write_report
 
 log = logging.getLogger(__name__)
 
+ROOT = Path(__file__).parents[2]
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -63,7 +65,9 @@ def run(name: str, folder: Path, size: Size, bounds: Bounds) -> Run:
     command = [sys.executable, "-m", "feature_repo.benchmark.engines", name, str(folder)]
     started, peak, stopped = time.monotonic(), 0.0, ""
     with told.open("w") as out, errors.open("w") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True)
+        # What an engine moves out of memory lies with its tables and goes with them: DuckDB writes it below the working folder.
+        around = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+        process = subprocess.Popen(command, stdout=out, stderr=err, start_new_session=True, cwd=folder, env=around)
         try:
             while process.poll() is None and not stopped:
                 peak = max(peak, held_gb(process.pid))

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +10,7 @@ from feast.infra.offline_stores.duckdb import DuckDBOfflineStoreConfig
 
 from feature_repo.asof_store import AsofOfflineStoreConfig
 from feature_repo.build import build, prepared
-from feature_repo.store import Build, features_of, repo_config
+from feature_repo.store import Build, features_of, leave_duckdb, repo_config
 from training import dataset, labels
 from training.retrieval.model import Params
 from training.settings import TrainingSettings
@@ -33,8 +32,7 @@ def shop(settings: TrainingSettings, tmp_path_factory: pytest.TempPathFactory) -
     with prepared(settings, "demo", folder) as home:
         build(home, settings, progress=False)
     yield open_shop(home, settings)
-    ibis.options.default_backend.disconnect()  # of Feast's own store; left open, DuckDB's bindings print pages when the process ends
-    ibis.options.default_backend = None
+    leave_duckdb()
 
 
 class BothStores:
