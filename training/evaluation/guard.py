@@ -1,8 +1,9 @@
 """Chooses the blend of a ranker on the tuning period, so that no kind of product is worse off than with the best single method.
 
 For each weight of that method, the lift of each category, of each third of the prices and of the tail is raised while the method is not MARGIN
-behind there, and lowered while it is further behind (dual ascent on the Lagrangian of that constraint; Boyd and Vandenberghe 2004, section 5). Of the
-weights the largest is chosen whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what works already.
+behind there, and lowered while it is further behind (dual ascent on the Lagrangian of that constraint; Boyd and Vandenberghe 2004, section 5).
+Figures jump as lifts move, so where no round satisfies all, the mean of the later rounds is taken (Nedic and Ozdaglar 2009). Of the weights the
+largest is chosen whose NDCG is within a standard error of the best (Breiman et al. 1984, section 3.4.3): nearest to what works already.
 """
 
 import logging
@@ -19,13 +20,15 @@ from training.ranker.blend import DISLIKED, NO_BLEND, OTHERS, POPULARITY, TAIL, 
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0)
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 FEWEST = 100
 """Targets of the tuning period with which a kind of product is looked at by itself; the categories with fewer are looked at together."""
-ROUNDS, STEP, LARGEST_STEP, NEAR = 20, 1.0, 0.1, 0.01
-"""Of the ascent: rounds at most, lift per share that is missing, the largest lift of a round, and the missing share that is near enough."""
+ROUNDS, STEP, SLOWER, LARGEST_STEP, NEAR = 20, 1.0, 5, 0.1, 0.01
+"""Of the ascent: rounds at most, lift per share that is missing (half of it after SLOWER rounds, and so on), the largest lift of a round, and the
+missing share that is near enough."""
 DISLIKE = 1.0
 """What a stated dislike takes from a score: trees see too few of them to learn it, and the shelf's veto hides that they did not."""
+ROUNDING = 1e-9
 FIRST = 20
 """`usual` is the mean over the first so many proposals of a list."""
 
@@ -97,30 +100,54 @@ def chosen(
     others = ~np.any(own, axis=0) if own else np.ones(len(outcomes.user), bool)
     if own and others.sum() >= FEWEST:
         looked_at[OTHERS] = others
-    everybody = np.ones(len(outcomes.user), bool)
     popularity = POPULARITY[kind]
     first = field.matrix[:, field.feature_names.index(f"rank_{method}")] <= FIRST
     plain = Blend(method, 0.0, popularity, field.head_from(popularity, head), dislike=DISLIKE if DISLIKED in field.feature_names else 0.0)
     base = {name: by_user(outcomes, inside, [baseline]) for name, inside in looked_at.items()}
+    tries = _Tried(field, outcomes, looked_at, base, first)
     found: list[tuple[float, float, Blend]] = []
     for weight in tqdm(WEIGHTS, desc="blend", unit="weight", leave=False, disable=None):
-        best, least = replace(plain, weight=weight), np.inf
-        lifts = dict.fromkeys(looked_at, 0.0)
-        for _ in range(ROUNDS):
-            blend = _centred(replace(plain, weight=weight, lifts=dict(lifts) if any(lifts.values()) else {}), field, first)
-            now = replace(outcomes, ranks={"stack": field.ranks(field.scores + blend.added(field.matrix, field.feature_names, field.categories))})
-            missing = {name: _missing(by_user(now, inside, ["stack"]), base[name]) for name, inside in looked_at.items()}
-            worst = max(missing.values(), default=0.0)
-            if worst < least:
-                best, least = blend, worst
-                gains = by_user(now, everybody, ["stack"])[:, -1]
-            if worst <= NEAR or (not any(lifts.values()) and worst <= MARGIN):  # nothing is behind the method, so nothing has to be lifted
-                break
-            lifts = {name: max(0.0, lift + min(LARGEST_STEP, STEP * missing[name])) for name, lift in lifts.items()}
-        found.append((float(gains.mean()), float(gains.std() / np.sqrt(len(gains))), best))
-        log.info("Blend: weight %.1f of %s, NDCG@10 %.4f, %.3f missing at worst, lifts %s.", weight, method, found[-1][0], least, best.lifts)
+        blend, missing, gains = tries.ascended(replace(plain, weight=weight))
+        found.append((float(gains.mean()), float(gains.std() / np.sqrt(len(gains))), blend))
+        log.info("Blend: weight %.1f of %s, NDCG@10 %.4f, %.3f missing at worst, lifts %s.", weight, method, found[-1][0], missing, blend.lifts)
     figure, error, _ = max(found, key=lambda each: each[0])
     return next(blend for mean, _, blend in reversed(found) if mean >= figure - error)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """Tries blends on the tuning period's lists. `looked_at`: lift -> its targets bool[T]; `base`: the best single method's figures there, as
+    `by_user` gives them; `first` bool[n]: what that method proposes first."""
+
+    field: Field
+    outcomes: Outcomes
+    looked_at: Mapping[str, NDArray[np.bool_]]
+    base: Mapping[str, NDArray[np.float64]]
+    first: NDArray[np.bool_]
+
+    def ascended(self, plain: Blend) -> tuple[Blend, float, NDArray[np.float64]]:
+        """The blend with the lifts that the ascent finds, what is missing at worst with it, and each user's NDCG float64[users]."""
+        lifts, later = dict.fromkeys(self.looked_at, 0.0), []
+        for number in range(ROUNDS):
+            blend, missing, gains = self.tried(plain, lifts)
+            worst = max(missing.values(), default=0.0)
+            if worst <= NEAR or (not any(lifts.values()) and worst <= MARGIN + ROUNDING):  # nothing is behind the method, so nothing has to be lifted
+                return blend, worst, gains
+            if number >= ROUNDS // 2:
+                later.append(lifts)
+            step = STEP / (1 + number / SLOWER)
+            lifts = {name: max(0.0, lift + min(LARGEST_STEP, step * missing[name])) for name, lift in lifts.items()}
+        blend, missing, gains = self.tried(plain, {name: float(np.mean([each[name] for each in later])) for name in lifts})
+        return blend, max(missing.values(), default=0.0), gains
+
+    def tried(self, plain: Blend, lifts: Mapping[str, float]) -> tuple[Blend, dict[str, float], NDArray[np.float64]]:
+        """The blend with these lifts, the share missing per lift, and each user's NDCG float64[users]."""
+        field = self.field
+        blend = _centred(replace(plain, lifts=dict(lifts) if any(lifts.values()) else {}), field, self.first)
+        scores = field.scores + blend.added(field.matrix, field.feature_names, field.categories)
+        now = replace(self.outcomes, ranks={"stack": field.ranks(scores)})
+        missing = {name: _missing(by_user(now, inside, ["stack"]), self.base[name]) for name, inside in self.looked_at.items()}
+        return blend, missing, by_user(now, np.ones(len(now.user), bool), ["stack"])[:, -1]
 
 
 def _centred(blend: Blend, field: Field, first: NDArray[np.bool_]) -> Blend:
