@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="where the tables are made; default: the system's folder for temporary files")
     asked = parser.parse_args()
     logs.configure()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that an engine ends and its tables go when this process is told to
     size = Size(asked.labels, asked.rows, asked.users, asked.products, asked.skew)
     runs: list[Run] = []
     with tempfile.TemporaryDirectory(dir=asked.folder) as place, tqdm(disable=None, unit=" joins") as bar:
