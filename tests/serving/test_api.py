@@ -118,11 +118,17 @@ class TestShelf:
         kept = decision_of(body["request_id"])
         shown = [item for item in kept.items if item.returned]
         assert body["items"] and all(item["price"] <= 60 for item in body["items"])
-        assert kept.rules["max_price"] == 60 and kept.rules["diversity"] and not kept.kept_off["price"]
+        assert kept.rules["max_price"] == 60 and kept.rules["diversity"] and "price" not in kept.kept_off
         assert all((item.propensity, item.inclusion) == (1.0, 1.0) and item.rule in ("score", "fill") for item in shown)
         assert all(item.propensity == 0 for item in kept.items if not item.returned)
         text = service.get("/metrics").body.decode()
-        assert 'storyshelf_candidates_kept_off_total{rule="price"}' in text and 'storyshelf_shelf_places_total{placed="score"}' in text
+        assert 'storyshelf_shelf_places_total{placed="score"}' in text
+
+    def test_the_journal_and_the_metrics_count_what_rules_kept_off(self, service: corner.Service) -> None:
+        asked = (service.post("/v1/recommendations", {"user_id": f"c-{number:04d}", "n": 30}).json() for number in range(1, 61))
+        rules = next((rules for body in asked if (rules := decision_of(body["request_id"]).kept_off)), {})
+        text = service.get("/metrics").body.decode()
+        assert rules and all(count > 0 and f'storyshelf_candidates_kept_off_total{{rule="{rule}"}}' in text for rule, count in rules.items())
 
     def test_bounds_hold_for_a_stranger_too(self, service: corner.Service) -> None:
         items = service.post("/v1/recommendations", {"user_id": STRANGER, "n": 5, "min_price": 20, "max_price": 60}).json()["items"]
